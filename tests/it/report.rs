@@ -1,4 +1,4 @@
-//! What reporters make of events: lines, the summary, the manifest as JSON and CSV.
+//! Tests of the reporters: lines, the summary, the manifest as JSON and CSV.
 
 mod manifest;
 mod screen;
@@ -24,7 +24,7 @@ use support::events::{
     build, cached, compile_error, event, facts, finished, missing, report, small_run, there,
 };
 
-/// What was written.
+/// The text that a reporter wrote.
 #[derive(Clone, Debug, Default)]
 struct Screen(Arc<Mutex<Vec<u8>>>);
 
@@ -95,7 +95,7 @@ impl Reporter for Failing {
 }
 
 #[test]
-fn a_failing_reporter_is_told_once_and_harms_no_other() {
+fn a_failing_reporter_is_reported_once_and_does_not_affect_others() {
     let screen = Screen::default();
     let count = Arc::new(Mutex::new(0));
     let told = Arc::new(Mutex::new(0));

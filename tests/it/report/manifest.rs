@@ -1,8 +1,8 @@
-//! What machines read of a run: the manifest as JSON and CSV, and the journal behind it.
+//! Tests of the machine-readable result of a run: the manifest as JSON and CSV, and the journal behind it.
 
 use super::*;
 
-/// Runs a reporter over events in a directory of its own; returns the directory.
+/// Runs a reporter over events, with `out` as the output directory.
 fn write_run(out: &Path, events: &[Event]) {
     let mut reporter = ManifestReporter::create(out).unwrap();
     feed(&mut reporter, events);
@@ -43,7 +43,7 @@ fn manifest_of_a_small_run() {
 }
 
 #[test]
-fn the_order_in_which_builds_end_changes_nothing() {
+fn the_order_in_which_builds_finish_does_not_change_the_manifest() {
     let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let events = small_run("one");
     write_run(first.path(), &events);
@@ -61,7 +61,7 @@ fn the_order_in_which_builds_end_changes_nothing() {
 }
 
 #[test]
-fn a_manifest_reads_back_as_it_was_written() {
+fn a_manifest_survives_a_round_trip() {
     let out = tempfile::tempdir().unwrap();
     write_run(out.path(), &small_run("one"));
     let mut manifest = read_manifest(&out.path().join("manifest.json")).unwrap();
@@ -91,7 +91,7 @@ fn manifests_of_version_1_are_read() {
 }
 
 #[test]
-fn unreadable_manifests_say_why() {
+fn unreadable_manifests_are_refused_with_the_reason() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("manifest.json");
     let read = |text: &str| {
@@ -115,7 +115,7 @@ fn unreadable_manifests_say_why() {
     );
 }
 
-/// What the disk holds at this moment, as a killed run leaves it.
+/// Returns a copy of the files as a killed run would leave them.
 fn copy_of(out: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for entry in walk(out) {
@@ -136,7 +136,7 @@ fn walk(folder: &Path) -> Vec<std::path::PathBuf> {
 }
 
 #[test]
-fn a_killed_run_leaves_what_has_finished() {
+fn a_killed_run_keeps_its_finished_builds() {
     let out = tempfile::tempdir().unwrap();
     let mut reporter = ManifestReporter::create(out.path()).unwrap();
     feed(&mut reporter, &[run_started("one", 3), built("6.1.2", 0)]);
@@ -149,7 +149,7 @@ fn a_killed_run_leaves_what_has_finished() {
     let unfinished = killed.path().join("0.20.0+driver/x86_64/.dkm-tmp-abc");
     driverkit_matrix::fs::write(&unfinished, "half").unwrap();
 
-    // The file itself is a few builds behind; the reader completes it from the journal.
+    // The manifest on disk lacks the last builds; the reader adds them from the journal.
     let text = text_of(killed.path(), "manifest.json");
     let on_disk: Manifest = serde_json::from_str(&text).unwrap();
     assert_eq!(ids(&on_disk), ["0.20.0+driver/x86_64/debian_6.1.2_1"]);
@@ -161,7 +161,7 @@ fn a_killed_run_leaves_what_has_finished() {
     let path = killed.path().join("manifest.json");
     assert_eq!(ids(&read_manifest(&path).unwrap()), both);
 
-    // The next run brings the file up to date before it does anything else.
+    // The next run completes the manifest on disk first.
     let _next = ManifestReporter::create(killed.path()).unwrap();
     let on_disk: Manifest = serde_json::from_str(&text_of(killed.path(), "manifest.json")).unwrap();
     assert_eq!(ids(&on_disk), both);
@@ -171,7 +171,7 @@ fn a_killed_run_leaves_what_has_finished() {
 }
 
 #[test]
-fn a_run_whose_end_never_came_is_written_all_the_same() {
+fn a_run_without_a_final_event_is_written() {
     let out = tempfile::tempdir().unwrap();
     write_run(out.path(), &[run_started("one", 3), built("6.1.2", 0)]);
     let manifest = read_manifest(&out.path().join("manifest.json")).unwrap();
@@ -181,7 +181,7 @@ fn a_run_whose_end_never_came_is_written_all_the_same() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// Wherever a crash cuts the journal: every whole line counts, nothing else does, and nothing fails.
+    /// Wherever a crash cuts the journal: all complete lines are read, nothing else is, and nothing fails.
     #[test]
     fn a_torn_journal_keeps_its_whole_lines(cut in 0.0_f64..=1.0, garbage in any::<bool>()) {
         let out = tempfile::tempdir().unwrap();
@@ -197,7 +197,7 @@ proptest! {
         bytes.truncate((bytes.len() as f64 * cut) as usize);
         let whole = bytes.split(|&byte| byte == b'\n').count() - 1;
         let is_whole = bytes.ends_with(b"\n");
-        // The last line may be complete but for its line end.
+        // The last line may be complete except for its line feed.
         let is_complete = !is_whole && serde_json::from_slice::<serde_json::Value>(
             bytes.rsplit(|&byte| byte == b'\n').next().unwrap()).is_ok();
         let lines = whole + usize::from(is_complete && !garbage);
@@ -215,7 +215,7 @@ proptest! {
         }
         drop(ManifestReporter::create(killed.path()).unwrap());
         let manifest = read_manifest(&killed.path().join("manifest.json"));
-        // One line is the header, one the start of the run.
+        // The first line is the header, the second the start of the run.
         match lines.saturating_sub(2) {
             0 => prop_assert!(manifest.is_err()),
             builds => prop_assert_eq!(manifest.unwrap().builds.len(), builds),
@@ -224,7 +224,7 @@ proptest! {
 }
 
 #[test]
-fn journals_of_other_versions_are_put_aside() {
+fn journals_of_other_versions_are_ignored() {
     for text in ["{\"journal_schema\": 2}\n{}\n", "something else\n", ""] {
         let out = tempfile::tempdir().unwrap();
         let path = out.path().join(".driverkit-matrix/journal.jsonl");
@@ -241,7 +241,7 @@ fn journals_of_other_versions_are_put_aside() {
 }
 
 #[test]
-fn an_earlier_manifest_stays_until_there_is_something_new_and_is_kept_then() {
+fn an_earlier_manifest_is_replaced_only_by_results_and_then_kept() {
     let out = tempfile::tempdir().unwrap();
     let path = out.path().join("manifest.json");
     write_run(out.path(), &small_run("one"));
@@ -293,7 +293,7 @@ fn an_earlier_manifest_stays_until_there_is_something_new_and_is_kept_then() {
 }
 
 #[test]
-fn two_runs_cannot_have_one_output_folder() {
+fn two_runs_cannot_share_an_output_directory() {
     let out = tempfile::tempdir().unwrap();
     let first = ManifestReporter::create(out.path()).unwrap();
     let second = ManifestReporter::create(out.path());
@@ -303,7 +303,7 @@ fn two_runs_cannot_have_one_output_folder() {
 }
 
 #[test]
-fn durations_outlive_runs_that_find_everything_cached() {
+fn durations_are_kept_by_fully_cached_runs() {
     let out = tempfile::tempdir().unwrap();
     write_run(
         out.path(),
@@ -323,7 +323,7 @@ fn durations_outlive_runs_that_find_everything_cached() {
     assert_eq!(
         durations.get(&amd64("6.1.1").id()),
         thirteen,
-        "fetching is not counted"
+        "the time for fetching is not counted"
     );
     assert_eq!(durations.get(&amd64("6.1.2").id()), thirteen);
     assert_eq!(durations.get(&amd64("6.1.3").id()), None);
@@ -334,9 +334,9 @@ fn durations_outlive_runs_that_find_everything_cached() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Whatever compilers and packages say comes back, without what a terminal would act on.
+    /// All text of compilers and packages is read back, without characters that a terminal would interpret.
     #[test]
-    fn csv_gives_back_every_field(
+    fn every_field_can_be_read_back_from_csv(
         message in "[a-z,;\"'=\\r\\n\\t\\x00\\x1bä-]{0,20}",
         vermagic in any::<String>(),
     ) {
@@ -352,7 +352,7 @@ proptest! {
         let mut reader = csv::Reader::from_reader(&*bytes);
         prop_assert_eq!(reader.headers().unwrap(), COLUMNS.as_slice());
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-        // With a quote in front of what a spreadsheet would take for a formula.
+        // Text that a spreadsheet would read as a formula starts with a quote.
         let shown = |text: &str| match text.chars().next() {
             Some('=' | '+' | '-' | '@' | '\t' | '\r') => format!("'{text}"),
             _ => text.to_owned(),
@@ -366,7 +366,7 @@ proptest! {
 }
 
 #[test]
-fn the_documentation_lists_every_column_and_field() {
+fn docs_manifest_md_lists_every_column_and_field() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/manifest.md");
     let text = driverkit_matrix::fs::read_to_string(&path).unwrap();
     let section = |title: &str| {

@@ -1,4 +1,4 @@
-//! What a person sees of a run: lines, the live display, the summary.
+//! Tests of the output of a run: lines, the live display, the summary.
 
 use super::*;
 
@@ -30,7 +30,7 @@ fn a_thousand_cached_builds_are_one_line_unless_verbose() {
 }
 
 #[test]
-fn cached_builds_are_told_while_others_go_on() {
+fn cached_builds_are_reported_while_others_run() {
     let screen = Screen::default();
     let mut progress = PlainProgress::new(screen.terminal(Style::default()), false);
     let now = Instant::now();
@@ -48,7 +48,7 @@ fn cached_builds_are_told_while_others_go_on() {
 }
 
 #[test]
-fn a_long_silence_is_broken_only_while_builds_are_running() {
+fn long_builds_are_reported_during_silence() {
     let screen = Screen::default();
     let mut progress = PlainProgress::new(screen.terminal(Style::default()), false);
     let build = amd64("6.1.0-56-amd64").id();
@@ -89,7 +89,7 @@ fn a_long_silence_is_broken_only_while_builds_are_running() {
 }
 
 #[test]
-fn foreign_text_cannot_steer_the_terminal() {
+fn control_characters_never_reach_the_terminal() {
     let screen = Screen::default();
     let evil = "\u{1b}[2Jgone\r\nfake line";
     let mut failure = compile_error();
@@ -141,7 +141,7 @@ fn foreign_text_cannot_steer_the_terminal() {
 }
 
 #[test]
-fn colours_add_nothing_to_the_words() {
+fn colours_do_not_change_the_text() {
     let text = |has_colour| {
         let screen = Screen::default();
         let terminal = screen.terminal(Style {
@@ -252,7 +252,7 @@ fn the_live_display_shows_running_builds_and_prints_failures_above() {
         drawn.contains("3/4 builds artifacts: built 1, cached 1, failed 1  about 7.1s left"),
         "{drawn}"
     );
-    // At the end nothing of it stays.
+    // At the end, the live display is removed completely.
     feed(
         &mut progress,
         &[built("6.1.0-56-amd64", 0), run_finished(1)],
@@ -266,7 +266,7 @@ fn the_live_display_shows_running_builds_and_prints_failures_above() {
 }
 
 #[test]
-fn a_build_that_waits_for_a_slot_is_told_from_one_that_works() {
+fn a_waiting_build_is_distinguished_from_a_running_one() {
     let screen = Screen::default();
     let mut progress = PlainProgress::new(screen.terminal(Style::default()), false);
     let now = Instant::now();
@@ -300,7 +300,7 @@ fn a_build_that_waits_for_a_slot_is_told_from_one_that_works() {
 }
 
 #[test]
-fn failures_alike_are_shown_three_times_then_counted() {
+fn equal_failures_are_shown_three_times_and_then_counted() {
     let screen = Screen::default();
     let mut progress = PlainProgress::new(screen.terminal(Style::default()), false);
     let mut events = vec![run_started("one", 50)];
@@ -328,7 +328,7 @@ fn summary_of_a_small_run() {
 }
 
 #[test]
-fn failures_of_one_cause_are_one_group() {
+fn failures_with_one_cause_are_one_group() {
     let screen = Screen::default();
     let mut summary = Summary::new(screen.terminal(Style::default()), Path::new("out"));
     let mut events = vec![run_started("one", 60)];
