@@ -1,4 +1,4 @@
-//! `run` from a matrix to artifacts and manifest, with a fake executor in place of compilers.
+//! Tests of `run` from a matrix to artifacts and manifest, with a fake executor in place of compilers.
 
 mod cached;
 mod changes;
@@ -27,11 +27,11 @@ mod signing;
 mod status;
 mod stopping;
 
-/// Where the module of the usual grid belongs.
+/// The path of the module of the default grid.
 const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
 
-/// The build of the usual grid.
+/// The build of the default grid.
 pub(crate) const BUILD: &str = "one/x86_64/debian_6.1.1-1-amd64_1";
 
-/// No job was run.
+/// The list of jobs if no job was run.
 const NOTHING: [&str; 0] = [];

@@ -1,4 +1,4 @@
-//! A run in which nothing is missing.
+//! Tests of runs in which everything is cached.
 
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
@@ -9,7 +9,7 @@ use support::grid::{Grid, RELEASE, module};
 use support::server::Server;
 
 #[test]
-fn what_was_built_is_cached_and_nothing_is_asked_again() {
+fn a_built_module_is_cached_and_runs_no_job_again() {
     let grid = Grid::new();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
@@ -26,7 +26,7 @@ fn what_was_built_is_cached_and_nothing_is_asked_again() {
 }
 
 #[test]
-fn driver_versions_share_no_more_of_a_kernel_than_is_equal() {
+fn driver_versions_share_only_equal_checks_of_a_kernel() {
     let grid = Grid::new();
     for (folder, content) in [("other", "int other;\n"), ("third", "int third;\n")] {
         grid.write_driver(folder, content);
@@ -96,7 +96,7 @@ fn a_cached_run_opens_no_connection_and_a_moved_package_rebuilds_nothing() {
 }
 
 #[test]
-fn the_loaders_name_is_there_too_unless_a_kernel_has_it() {
+fn the_loader_name_is_an_alias_unless_a_kernel_has_that_name() {
     let grid = Grid::new();
     let matrix = grid.matrix(&["1"]);
     for path in grid.headers("1") {
@@ -112,7 +112,7 @@ fn the_loaders_name_is_there_too_unless_a_kernel_has_it() {
     assert_eq!(fs::read(&grid.path(MODULE)).unwrap(), module(RELEASE));
     assert_eq!(grid.record().artifacts[0].aliases.len(), 1);
 
-    // Now both are there, each under its own name only.
+    // Now both files exist, each only under its own name.
     let own = matrix.lines().last().unwrap();
     let (head, kernels) = backport.split_once("kernels = [").unwrap();
     let own_kernel = own

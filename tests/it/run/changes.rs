@@ -1,4 +1,4 @@
-//! A change redoes what depends on it, and nothing else.
+//! A change reruns what depends on it, and nothing else.
 
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
@@ -6,7 +6,7 @@ use driverkit_matrix::fs;
 use crate::run::{MODULE, NOTHING};
 use support::grid::{Grid, RELEASE, module};
 
-/// Changes one thing about a grid.
+/// Changes one property of a grid.
 type Change = fn(&Grid);
 
 const TABLE: [(&str, Change, &[&str]); 15] = [
@@ -111,7 +111,7 @@ const TABLE: [(&str, Change, &[&str]); 15] = [
     ),
 ];
 
-/// Removes every tree, first as far as the program does.
+/// Removes every tree.
 fn remove_trees(grid: &Grid) {
     grid.program(&["cache", "gc", "--trees", "0"])
         .assert()
@@ -123,7 +123,7 @@ fn remove_trees(grid: &Grid) {
 }
 
 #[test]
-fn a_change_redoes_what_depends_on_it_and_nothing_else() {
+fn a_change_reruns_what_depends_on_it_and_nothing_else() {
     for (what, change, jobs) in TABLE {
         let grid = Grid::new();
         assert_eq!(grid.run(&[]).0, 0);
@@ -148,10 +148,10 @@ fn a_change_redoes_what_depends_on_it_and_nothing_else() {
     }
 }
 
-/// The same with sources that CMake configures.
+/// The same table for sources that CMake configures.
 const CMAKE_TABLE: [(&str, Change, &[&str]); 6] = [
     ("nothing", |_| (), &[]),
-    // It is configured again, and comes out the same.
+    // The driver is configured again, with the same result.
     (
         "the device name",
         |grid| grid.edit_matrix("[defaults]", "device_name = \"other\"\n[defaults]"),
@@ -202,7 +202,7 @@ fn a_driver_is_configured_once_for_all_kernels_and_again_when_it_changes() {
 }
 
 #[test]
-fn another_driver_version_asks_only_for_its_module() {
+fn another_driver_version_runs_only_its_module_job() {
     let grid = Grid::new();
     grid.run(&[]);
     grid.jobs();
@@ -219,7 +219,7 @@ fn another_driver_version_asks_only_for_its_module() {
 }
 
 #[test]
-fn an_artifact_that_the_store_lost_is_made_again() {
+fn an_artifact_lost_from_the_store_is_built_again() {
     let everything: Change = |grid| std::fs::remove_dir_all(grid.path("cache/blobs")).unwrap();
     let changed = |grid: &Grid| {
         let artifact = grid.record().artifacts[0].sha256.unwrap().to_string();

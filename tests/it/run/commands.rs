@@ -1,4 +1,4 @@
-//! `explain` and `cache`.
+//! Tests of `explain` and `cache`.
 
 use std::path::PathBuf;
 
@@ -27,7 +27,7 @@ fn explain(grid: &Grid) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The names of the steps, each with whether it is known.
+/// Returns the names of the steps and whether each is cached.
 fn steps(explanation: &Value) -> Vec<(String, bool)> {
     let steps = explanation["steps"].as_array().unwrap();
     let step = |step: &Value| {
@@ -46,7 +46,7 @@ fn steps(explanation: &Value) -> Vec<(String, bool)> {
 }
 
 #[test]
-fn explain_tells_what_is_known_and_what_changed() {
+fn explain_shows_what_is_cached_and_what_changed() {
     let grid = Grid::new();
     assert!(steps(&explain(&grid)).iter().all(|(_, is_known)| !is_known));
 
@@ -125,7 +125,7 @@ fn explain_changes_nothing() {
 }
 
 #[test]
-fn explain_says_in_one_sentence_what_is_cached_and_why_it_would_be_built_again() {
+fn explain_says_in_one_sentence_why_a_build_is_not_cached() {
     let said = |grid: &Grid| {
         let question = ["explain", BUILD, "matrix.toml", "--executor", "fake"];
         let output = grid.program(&question).output().unwrap();
@@ -136,7 +136,7 @@ fn explain_says_in_one_sentence_what_is_cached_and_why_it_would_be_built_again()
         said(&grid),
         "not cached: its packages have not been downloaded\n"
     );
-    // Nothing was made by asking.
+    // `explain` has created nothing.
     assert!(!grid.path("cache").exists() && !grid.path("out").exists());
     grid.fake(&[rule(
         "module *",
@@ -164,7 +164,7 @@ fn explain_says_in_one_sentence_what_is_cached_and_why_it_would_be_built_again()
 }
 
 #[test]
-fn a_build_that_is_not_planned_cannot_be_explained() {
+fn explain_refuses_a_build_that_is_not_planned() {
     let grid = Grid::new();
     grid.program(&[
         "explain",
@@ -187,13 +187,13 @@ fn stats(grid: &Grid) -> Value {
 }
 
 #[test]
-fn stats_count_what_is_there() {
+fn stats_count_trees_and_failures() {
     let grid = Grid::new();
     assert_eq!(stats(&grid)["outcomes"], 0);
     grid.fake(&[rule("module *", &json!({ "code": 2 }))]);
     grid.run(&[]);
     let found = stats(&grid);
-    // Three packages and the driver.
+    // The trees of three packages and of the driver.
     assert_eq!(
         (&found["trees"], &found["failures"]),
         (&json!(4), &json!(1))
@@ -205,7 +205,7 @@ fn stats_count_what_is_there() {
 }
 
 #[test]
-fn gc_removes_what_was_not_used_and_the_next_run_makes_it_again() {
+fn gc_removes_unused_files_and_the_next_run_creates_them_again() {
     let grid = Grid::new();
     grid.run(&[]);
     grid.jobs();
@@ -235,14 +235,14 @@ fn gc_removes_what_was_not_used_and_the_next_run_makes_it_again() {
     assert_eq!(grid.jobs(), ["check", "module"]);
 }
 
-/// The store's file with the module.
+/// Returns the path of the module in the store.
 fn blob(grid: &Grid) -> PathBuf {
     let name = grid.record().artifacts[0].sha256.unwrap().to_string();
     grid.path("cache/blobs").join(&name[..2]).join(name)
 }
 
 #[test]
-fn verify_finds_what_changed_and_removes_it() {
+fn verify_finds_and_removes_changed_files() {
     let grid = Grid::new();
     grid.run(&[]);
     grid.jobs();
@@ -273,6 +273,6 @@ fn verify_finds_what_changed_and_removes_it() {
     driverkit_matrix::fs::remove_file(&grid.path(MODULE)).unwrap();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
-    // The checks too, if the tree was one of the kernel's: what they answered came of it.
+    // The checks run again too if the changed tree was one of the kernel's: their answers depend on it.
     assert!(grid.jobs().contains(&"module".to_owned()));
 }

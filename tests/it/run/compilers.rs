@@ -1,4 +1,4 @@
-//! `compilers`: every kernel with every compiler.
+//! Tests of `compilers`: every kernel with every compiler.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use support::grid::{Grid, rule};
 
 const FOO: &str = "main.c:7:3: error: unknown type name 'foo'\n";
 
-/// A grid of four kernels whose own compiler is gcc 12. That does not build two of them, nor does any newer one.
+/// A grid of four kernels built with gcc 12. Two of them cannot be compiled by gcc 12 or newer.
 fn grid() -> Grid {
     let grid = Grid::of_four();
     let broken = ["CC=gcc-12", "CC=gcc-13"].map(|script| {
@@ -60,7 +60,7 @@ fn compilers_prints_the_table_and_the_rule_that_makes_the_run_succeed() {
 }
 
 #[test]
-fn compilers_names_kernels_that_none_builds_by_their_failures() {
+fn compilers_shows_the_failures_of_kernels_that_no_compiler_builds() {
     let grid = grid();
     let (code, text, _) = say(&grid, &["--gcc", "12,13", "--format", "json"]);
     assert_eq!(code, 1);
@@ -76,7 +76,7 @@ fn compilers_names_kernels_that_none_builds_by_their_failures() {
 }
 
 #[test]
-fn compilers_without_a_compiler_says_so() {
+fn compilers_without_an_available_compiler_is_refused() {
     let (code, _, text) = say(&grid(), &["--gcc", "4.8"]);
     assert_eq!(code, 2);
     assert!(text.contains("no compiler found"), "{text}");

@@ -1,4 +1,4 @@
-//! `diff`: what changed from one night to the next.
+//! Tests of `diff`: what changed between two nights.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
 }
 
 #[test]
-fn diff_of_two_nights_says_what_broke_and_fails_if_asked() {
+fn diff_of_two_nights_reports_regressions_and_fails_on_request() {
     let grid = Grid::of_four();
     assert_eq!(grid.run(&[]).0, 0);
     std::fs::copy(grid.path("out/manifest.json"), grid.path("old.json")).unwrap();
@@ -51,7 +51,7 @@ fn diff_of_two_nights_says_what_broke_and_fails_if_asked() {
 }
 
 #[test]
-fn diff_with_a_file_that_is_no_manifest_names_it() {
+fn diff_names_a_file_that_is_no_manifest() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     grid.write("cut.json", "{\"schema\": 1, ");
@@ -84,7 +84,7 @@ fn run_compares_itself_with_a_baseline() {
     let (code, text) = grid.run(&["--baseline", "out", "--fail-on", "regressed"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("regressed: 1"), "{text}");
-    // Still failing, as it did in the night before: not worse.
+    // The build failed in the earlier run as well, so nothing got worse.
     let (code, text) = grid.run(&["--baseline", "out", "--fail-on", "regressed,new-failure"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("still-failing        1"), "{text}");

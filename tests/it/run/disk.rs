@@ -1,4 +1,4 @@
-//! Disks that are full, and directories that are none. Needs root, as CI has it.
+//! Tests of full disks and of wrong paths in place of directories. Needs root, as CI has it.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -66,7 +66,7 @@ fn grid() -> Grid {
 }
 
 #[test]
-fn a_full_output_folder_ends_the_run_and_loses_nothing() {
+fn a_full_output_directory_ends_the_run_and_loses_nothing() {
     let grid = grid();
     let small = Small::new(grid.path("small"), 64);
     fs::write(&small.0.join("filler"), vec![0; 24 << 10]).unwrap();
@@ -82,7 +82,7 @@ fn a_full_output_folder_ends_the_run_and_loses_nothing() {
 
 #[test]
 fn a_full_store_ends_the_run_and_loses_nothing() {
-    // Too small for packages, for trees, for outcomes or for artifacts.
+    // The disk is too small for the packages, the trees, the outcomes or the artifacts.
     for kibibytes in [16, 40, 80, 120, 160, 200] {
         let grid = grid();
         let small = Small::new(grid.path("cache"), kibibytes);
@@ -100,7 +100,7 @@ fn a_full_store_ends_the_run_and_loses_nothing() {
 }
 
 #[test]
-fn a_file_in_place_of_the_output_folder_is_named() {
+fn a_file_in_place_of_the_output_directory_is_refused() {
     let grid = Grid::new();
     grid.write("taken", "a file");
     let (code, text) = grid.run(&["--out", "taken"]);
@@ -111,7 +111,7 @@ fn a_file_in_place_of_the_output_folder_is_named() {
 }
 
 #[test]
-fn an_output_folder_that_cannot_be_written_to_is_named() {
+fn a_read_only_output_directory_is_refused() {
     let grid = Grid::new();
     let small = Small::new(grid.path("small"), 64);
     mount(&["mount", "-o", "remount,ro", &small.0.display().to_string()]);
@@ -125,10 +125,10 @@ fn an_output_folder_that_cannot_be_written_to_is_named() {
 }
 
 #[test]
-fn limit_on_file_sizes_is_an_error_like_a_full_disk() {
+fn exceeding_the_file_size_limit_is_an_error_like_a_full_disk() {
     let grid = grid();
     let program = env!("CARGO_BIN_EXE_driverkit-matrix");
-    // In units of 1,024 bytes.
+    // The unit is 1,024 bytes.
     let line = format!("ulimit -f 8; exec {program} run matrix.toml --executor fake");
     let output = Command::new("bash")
         .args(["-c", &line])
@@ -142,7 +142,7 @@ fn limit_on_file_sizes_is_an_error_like_a_full_disk() {
 }
 
 #[test]
-fn pipe_at_the_place_of_an_artifact_is_not_waited_for() {
+fn a_pipe_at_the_path_of_an_artifact_is_replaced() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let place = grid.path(crate::run::MODULE);

@@ -1,4 +1,4 @@
-//! Builds that are done a second time: what is compared, what is kept, what a difference means.
+//! Tests of second builds: what is compared, what is kept, and what a difference means.
 
 use driverkit_matrix::event::{DoubleReport, DoubleResult};
 use driverkit_matrix::failure::{FailureClass, Status};
@@ -15,7 +15,7 @@ fn double(grid: &Grid) -> DoubleReport {
 }
 
 #[test]
-fn second_build_of_the_same_bytes_is_done_once() {
+fn second_build_with_the_same_bytes_is_done_once() {
     let grid = Grid::new();
     let (code, text) = grid.run(&["--double", "100%"]);
     assert_eq!(code, 0, "{text}");
@@ -35,13 +35,13 @@ fn second_build_of_the_same_bytes_is_done_once() {
     assert_eq!(double(&grid), expected);
     assert_eq!(grid.record().status, Status::Cached);
 
-    // Nobody asks for a second build.
+    // This run requests no second build.
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(grid.record().artifacts[0].double, None);
 }
 
 #[test]
-fn other_bytes_are_a_failure_that_names_the_section_and_keeps_the_first_build() {
+fn different_bytes_are_a_failure_that_names_the_section() {
     let grid = Grid::new();
     let mut other = fs::read(&grid.path("module.ko")).unwrap();
     let place = other.windows(9).position(|bytes| bytes == b"vermagic=");
@@ -70,7 +70,7 @@ fn other_bytes_are_a_failure_that_names_the_section_and_keeps_the_first_build() 
     let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
     assert!(csv.trim_end().ends_with(",different"), "{csv}");
 
-    // The module itself is kept as it was.
+    // The first module is still cached.
     assert_eq!(grid.run(&["--offline"]).0, 0);
     assert_eq!(grid.jobs(), NOTHING);
     assert_eq!(fs::read(&grid.path(MODULE)).unwrap(), first);
@@ -83,7 +83,7 @@ fn other_bytes_are_a_failure_that_names_the_section_and_keeps_the_first_build() 
 }
 
 #[test]
-fn second_build_that_does_not_compile_is_a_difference_and_a_broken_machine_is_none() {
+fn a_failed_second_compile_is_a_difference_and_an_infrastructure_error_is_not() {
     let grid = Grid::new();
     let log = "/tmp/build/driver/main.c:7:1: error: no time like the present\n";
     grid.fake(&[rule("double *", &json!({ "code": 2, "log": log }))]);
@@ -108,7 +108,7 @@ fn second_build_that_does_not_compile_is_a_difference_and_a_broken_machine_is_no
 }
 
 #[test]
-fn sample_is_the_same_each_time() {
+fn sample_is_the_same_in_each_run() {
     let grid = Grid::of_four();
     let doubled = |sample: &str| {
         let (code, text) = grid.run(&["--double", sample]);
@@ -142,7 +142,7 @@ fn signed_module_is_compared_without_its_signature() {
 }
 
 #[test]
-fn samples_are_checked() {
+fn invalid_samples_are_refused() {
     let grid = Grid::new();
     for sample in ["0", "0%", "101%", "some"] {
         let (code, text) = grid.run(&["--double", sample]);

@@ -1,4 +1,4 @@
-//! What a server sends once and otherwise the next time: broken bytes are believed by nobody.
+//! Tests of servers that send broken bytes once or always: these are never accepted.
 
 use std::time::{Duration, Instant};
 
@@ -11,7 +11,7 @@ use support::server::Server;
 
 const PACKAGE: &str = "linux-headers-6.1.0-1-amd64";
 
-/// The grid's kernel from a list, with its packages on `server`.
+/// Lets the grid read its kernel from a list, with the packages on `server`.
 fn from_server(grid: &Grid, server: &Server) {
     crate::run::packages::by_list(grid);
     let list = fs::read_to_string(&grid.path("list.json")).unwrap();
@@ -37,7 +37,7 @@ fn lock(grid: &Grid) -> String {
 }
 
 #[test]
-fn package_that_came_broken_once_is_asked_for_again_in_the_same_run() {
+fn package_that_is_broken_once_is_downloaded_again_in_the_same_run() {
     let grid = Grid::new();
     let server = Server::of_halves(&grid.path(""), PACKAGE, 1);
     from_server(&grid, &server);
@@ -50,7 +50,7 @@ fn package_that_came_broken_once_is_asked_for_again_in_the_same_run() {
 }
 
 #[test]
-fn package_that_is_half_for_now_is_a_download_failure_that_nobody_keeps() {
+fn package_that_is_broken_twice_is_a_download_failure_and_not_cached() {
     let grid = Grid::new();
     let server = Server::of_halves(&grid.path(""), PACKAGE, 2);
     from_server(&grid, &server);
@@ -67,7 +67,7 @@ fn package_that_is_half_for_now_is_a_download_failure_that_nobody_keeps() {
 }
 
 #[test]
-fn place_after_a_mirror_that_gives_broken_packages_is_asked_and_both_are_named() {
+fn after_a_mirror_with_broken_packages_the_origin_is_used_and_both_are_named() {
     let grid = Grid::new();
     let origin = Server::of(&grid.path(""));
     let mirror = Server::of_halves(&grid.path(""), PACKAGE, usize::MAX);
@@ -93,7 +93,7 @@ fn place_after_a_mirror_that_gives_broken_packages_is_asked_and_both_are_named()
 }
 
 #[test]
-fn what_a_mirror_gave_is_not_believed_once_it_is_no_mirror_any_more() {
+fn downloads_of_a_removed_mirror_are_not_used() {
     let grid = Grid::new();
     let origin = Server::of(&grid.path(""));
     let mirror = Server::of(&grid.path(""));
@@ -112,7 +112,7 @@ fn what_a_mirror_gave_is_not_believed_once_it_is_no_mirror_any_more() {
 }
 
 #[test]
-fn lock_of_old_with_the_digest_of_broken_bytes_heals() {
+fn old_lock_with_the_digest_of_broken_bytes_is_repaired() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     from_server(&grid, &server);
@@ -140,11 +140,11 @@ fn pipe_in_place_of_a_package_is_refused_without_waiting_for_its_writer() {
     assert!(made.unwrap().success());
     let mut child = grid.start(&[]);
     let deadline = Instant::now() + Duration::from_mins(1);
-    // A writer that comes and goes would end the wait of a run that hangs, so nobody opens the pipe.
+    // If the run waits for a writer, opening the pipe here would end that wait, so the test does not open it.
     while child.try_wait().unwrap().is_none() {
         if Instant::now() > deadline {
             child.kill().unwrap();
-            panic!("it waits for a writer");
+            panic!("the run waits for a writer of the pipe");
         }
         std::thread::sleep(Duration::from_millis(50));
     }
@@ -154,7 +154,7 @@ fn pipe_in_place_of_a_package_is_refused_without_waiting_for_its_writer() {
 }
 
 #[test]
-fn package_of_another_kernel_on_a_mirror_is_taken_from_the_next_place() {
+fn if_a_mirror_has_the_package_of_another_kernel_the_origin_is_used() {
     let grid = Grid::new();
     let other = Grid::new();
     other.write_headers("1", "6.1.0-2-amd64");
@@ -173,7 +173,7 @@ fn package_of_another_kernel_on_a_mirror_is_taken_from_the_next_place() {
 }
 
 #[test]
-fn retry_asks_again_for_packages_of_another_kernel() {
+fn retry_downloads_packages_of_another_kernel_again() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     from_server(&grid, &server);
@@ -198,7 +198,7 @@ fn retry_asks_again_for_packages_of_another_kernel() {
 }
 
 #[test]
-fn driver_sources_that_came_broken_are_asked_for_again() {
+fn broken_driver_sources_are_downloaded_again() {
     let grid = Grid::new();
     let files = [
         ("libs/Makefile", "scap-y += main.o\nobj-m += scap.o\n"),
@@ -219,14 +219,14 @@ fn driver_sources_that_came_broken_are_asked_for_again() {
     assert_eq!(code, 0, "{text}");
 }
 
-/// Puts the digest of broken bytes in place of the note of the good ones.
+/// Replaces the noted digest of the good package by the digest of the broken one.
 fn spoil_note(grid: &Grid) {
     let spoilt = lock(grid).replace(&good_digest(grid), &half_digest(grid));
     assert!(spoilt.contains(&half_digest(grid)), "{spoilt}");
     grid.write("matrix.lock", spoilt);
 }
 
-/// The line of the lock that holds `text`.
+/// Returns the line of the lock that contains `text`.
 fn line_of(grid: &Grid, text: &str) -> String {
     let lock = lock(grid);
     let line = lock.lines().find(|line| line.contains(text));
@@ -234,7 +234,7 @@ fn line_of(grid: &Grid, text: &str) -> String {
 }
 
 #[test]
-fn lock_replaces_a_note_that_a_later_download_contradicts() {
+fn lock_replaces_a_noted_digest_that_a_later_download_contradicts() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     from_server(&grid, &server);
@@ -251,12 +251,12 @@ fn lock_replaces_a_note_that_a_later_download_contradicts() {
 }
 
 #[test]
-fn lock_keeps_a_note_that_the_server_confirms() {
+fn lock_keeps_a_noted_digest_that_the_server_confirms() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     from_server(&grid, &server);
     assert_eq!(grid.run(&[]).0, 0);
-    // Another machine noted the package that replaced the one in this cache.
+    // Another machine noted the digest of the package that replaced the one in this cache.
     let old = good_digest(&grid);
     let [arch, ..] = grid.headers("1");
     fs::write(&arch, b"!<arch>\nnewer").unwrap();
@@ -272,7 +272,7 @@ fn lock_keeps_a_note_that_the_server_confirms() {
 }
 
 #[test]
-fn retry_of_any_class_asks_again_for_the_packages_of_what_failed() {
+fn retry_of_any_class_checks_the_packages_of_failed_builds_again() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     from_server(&grid, &server);
@@ -295,7 +295,7 @@ fn retry_of_any_class_asks_again_for_the_packages_of_what_failed() {
 }
 
 #[test]
-fn packages_of_another_kernel_are_not_noted() {
+fn digests_of_packages_of_another_kernel_are_not_noted() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     from_server(&grid, &server);
@@ -312,7 +312,7 @@ fn packages_of_another_kernel_are_not_noted() {
 }
 
 #[test]
-fn digest_on_which_two_places_agree_is_a_fact() {
+fn digest_confirmed_by_two_servers_is_no_longer_a_note() {
     let grid = Grid::new();
     let origin = Server::of(&grid.path(""));
     let mirror = Server::of(&grid.path(""));
@@ -336,7 +336,7 @@ fn digest_on_which_two_places_agree_is_a_fact() {
     assert_eq!(grid.run(&["--retry", "compile"]).0, 1);
     let line = line_of(&grid, &good_digest(&grid));
     assert!(!line.contains("\"noted\":true"), "{line}");
-    // `lock` does not forget it.
+    // `lock` keeps the confirmed digest.
     assert!(
         grid.program(&["lock", "matrix.toml"])
             .output()
@@ -348,7 +348,7 @@ fn digest_on_which_two_places_agree_is_a_fact() {
 }
 
 #[test]
-fn package_that_is_broken_at_two_places_is_a_failure_that_is_kept() {
+fn package_that_is_broken_on_two_servers_is_a_cached_failure() {
     let grid = Grid::new();
     let origin = Server::of_halves(&grid.path(""), PACKAGE, usize::MAX);
     let mirror = Server::of_halves(&grid.path(""), PACKAGE, usize::MAX);
@@ -370,7 +370,7 @@ fn package_that_is_broken_at_two_places_is_a_failure_that_is_kept() {
 }
 
 #[test]
-fn bundle_takes_what_a_server_has_in_place_of_a_wrong_note() {
+fn bundle_uses_the_servers_package_if_the_noted_digest_is_wrong() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     from_server(&grid, &server);

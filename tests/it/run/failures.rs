@@ -1,4 +1,4 @@
-//! Every way in which a job can go wrong, and what a later run makes of it.
+//! Tests of every way in which a job can fail, and of what a later run does.
 
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
@@ -20,7 +20,7 @@ gcc-12: error: unrecognized command-line option '-fmin-function-alignment=16'
 make: *** [Makefile:1: x] Error 1
 ";
 
-/// What the fake does, and what must come of it.
+/// A simulated job, and the expected result.
 struct Case {
     job: &'static str,
     then: Value,
@@ -181,7 +181,7 @@ fn every_failure_has_its_class_and_only_deterministic_ones_are_kept() {
         assert!(outcome.2.contains(message), "{class}: {}", outcome.2);
         assert!(!grid.record().artifacts[0].failure_is_cached, "{class}");
         assert!(!grid.path(MODULE).exists());
-        // What is transient is tried again; where no check compiles, an empty module is tried in a job of its own.
+        // Transient failures are retried; if no check compiles, an empty module is tried in a separate job.
         let times = if ["infrastructure", "toolchain-mismatch"].contains(&class) {
             2
         } else {
@@ -195,7 +195,7 @@ fn every_failure_has_its_class_and_only_deterministic_ones_are_kept() {
         );
 
         if is_kept {
-            // Asked to, it is tried again, once, and fails again.
+            // With `--retry` the job runs again, and fails again.
             let (found, text) = grid.run(&["--retry", class]);
             assert_eq!(found, code, "{class}: {text}");
             assert_eq!(grid.outcome(), outcome, "{class}");
@@ -203,7 +203,7 @@ fn every_failure_has_its_class_and_only_deterministic_ones_are_kept() {
             assert_eq!(grid.jobs(), vec![what; times], "{class}");
         }
 
-        // Now it would succeed; but the same inputs give the same failure.
+        // The job would succeed now, but a cached failure is not tried again.
         grid.fake(&[]);
         let (found, text) = grid.run(&[]);
         assert_eq!(found, if is_kept { code } else { 0 }, "{class}: {text}");
@@ -228,7 +228,7 @@ fn every_failure_has_its_class_and_only_deterministic_ones_are_kept() {
 fn the_first_compiler_error_is_in_the_manifest_and_the_log_beside_it() {
     let grid = Grid::new();
     grid.fake(&[rule("module *", &json!({ "code": 2, "log": COMPILER_LOG }))]);
-    // The second time, it comes out of the cache.
+    // The second time, the failure is read from the cache.
     for _ in 0..2 {
         grid.run(&[]);
         let artifact = grid.record().artifacts.remove(0);
@@ -249,7 +249,7 @@ fn the_first_compiler_error_is_in_the_manifest_and_the_log_beside_it() {
 }
 
 #[test]
-fn toolchain_is_in_doubt_where_a_driver_without_checks_does_not_compile() {
+fn without_checks_an_empty_module_tells_toolchain_from_driver() {
     let grid = Grid::new();
     for name in ["CMakeLists.txt", "main.c"] {
         grid.write(&format!("cmake-driver/driver/{name}"), name);
@@ -274,7 +274,7 @@ fn toolchain_is_in_doubt_where_a_driver_without_checks_does_not_compile() {
     grid.fake(&[module_rule.clone(), toolchain_rule]);
     assert_eq!(outcome(&[]), ("toolchain-mismatch".to_owned(), jobs));
     assert_eq!(outcome(&[]), ("toolchain-mismatch".to_owned(), Vec::new()));
-    // An empty module compiles now: so it is the driver.
+    // An empty module compiles now, so the driver is the cause.
     grid.fake(&[module_rule]);
     let jobs = ["check", "module"].map(str::to_owned).to_vec();
     let retry = ["--retry", "toolchain-mismatch"];
@@ -286,7 +286,7 @@ fn toolchain_is_in_doubt_where_a_driver_without_checks_does_not_compile() {
     assert_eq!(grid.jobs(), ["module"]);
 }
 
-/// Each line as public reports have it.
+/// The lines are from public bug reports.
 #[test]
 fn errors_of_public_reports_reach_the_manifest() {
     for (log, class, message) in [
@@ -364,17 +364,17 @@ fn a_module_of_another_kernel_is_a_failure_and_does_not_replace_a_good_one() {
 }
 
 #[test]
-fn checks_without_answers_are_no_answers() {
+fn checks_without_answers_are_a_missing_output() {
     let grid = Grid::new();
     grid.fake(&[rule("check *", &json!({}))]);
     assert_eq!(grid.run(&[]).0, 1);
     assert_eq!(grid.outcome().1, "output-missing");
-    // Nothing has compiled, so an empty module is tried as well.
+    // No check has compiled, so an empty module is tried as well.
     assert_eq!(grid.jobs(), ["check", "check"]);
 }
 
 #[test]
-fn what_configures_a_driver_can_fail() {
+fn configuring_a_driver_can_fail() {
     let missing = json!({});
     let broken = json!({ "code": 1, "log": "CMake Error at CMakeLists.txt:1 (message):\n  no such option\n" });
     for (then, class) in [(broken, "configure"), (missing, "output-missing")] {
@@ -396,7 +396,7 @@ fn what_configures_a_driver_can_fail() {
 }
 
 #[test]
-fn what_is_transient_is_tried_again() {
+fn transient_errors_are_retried() {
     let grid = Grid::new();
     grid.fake(&[rule_for(
         1,

@@ -1,4 +1,4 @@
-//! Flatcar, whose list of packages and kernel configuration come from a server.
+//! Tests of Flatcar, whose list of packages and kernel configuration come from a server.
 
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_log;
@@ -12,11 +12,11 @@ const UTS_RELEASE: &str = "6.1.55-flatcar";
 
 const PUBLISHED: &str = "amd64-usr/3815.2.0";
 
-/// As a kernel writes it: lines of comment come first.
+/// A configuration as a kernel writes it, with comments at the start.
 const CONFIGURATION: &str = "#\n# Automatically generated file; DO NOT EDIT.\n# Linux/x86 6.1.55-flatcar Kernel Configuration\n\
      #\nCONFIG_X86_64=y\nCONFIG_GCC_VERSION=110300\n";
 
-/// A grid with one kernel of Flatcar, and what the stable channel and kernel.org have of it, served from `served`.
+/// A grid with one Flatcar kernel, and a server with the files of the stable channel and kernel.org from `served`.
 fn grid() -> (Grid, Server) {
     let grid = Grid::new();
     let list = "sys-devel/gcc-11.3.0::x\nsys-kernel/coreos-kernel-6.1.55::coreos\n";
@@ -29,7 +29,7 @@ fn grid() -> (Grid, Server) {
         ("linux-6.1.55/Makefile", "VERSION = 6\n"),
         ("linux-6.1.55/Kbuild", "\n"),
     ];
-    // Under the name of the real archive; what it is, its first bytes say.
+    // The file has the name of the real archive but is not compressed: its first bytes tell the format.
     grid.write("served/kernel/v6.x/linux-6.1.55.tar.xz", tarball(&source));
     grid.write("module.ko", module(UTS_RELEASE));
     let server = Server::of(&grid.path("served"));
@@ -76,7 +76,7 @@ fn configuration(channel: &str) -> String {
 }
 
 #[test]
-fn configuration_that_flatcar_publishes_is_fetched_and_carried_to_another_machine() {
+fn the_configuration_published_by_flatcar_is_fetched_and_bundled() {
     let (grid, server) = grid();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
@@ -88,7 +88,7 @@ fn configuration_that_flatcar_publishes_is_fetched_and_carried_to_another_machin
     assert_eq!(grid.jobs(), NOTHING);
     assert_eq!(server.requests(), asked);
 
-    // List, configuration and source go into the bundle; with nothing else another machine builds the same.
+    // The bundle contains list, configuration and source; another machine needs nothing else for the same build.
     let carried = |words: &[&str]| {
         let output = grid.program(words).output().unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -112,7 +112,7 @@ fn configuration_that_flatcar_publishes_is_fetched_and_carried_to_another_machin
 }
 
 #[test]
-fn a_release_that_no_channel_has_names_all_addresses_in_its_log() {
+fn a_release_in_no_channel_lists_all_urls_in_its_log() {
     let (grid, _server) = grid();
     fs::remove_folder(&grid.path("served")).unwrap();
     assert_eq!(grid.run(&[]).0, 1);
@@ -128,11 +128,11 @@ fn a_release_that_no_channel_has_names_all_addresses_in_its_log() {
 }
 
 #[test]
-fn a_page_with_status_200_is_no_configuration_and_not_kept_as_one() {
+fn a_page_with_status_200_is_not_accepted_as_a_configuration() {
     let (grid, _server) = grid();
     let page = "<!DOCTYPE html><html>\nCONFIG_X86_64=y\n</html>";
     grid.write(&configuration("stable"), page);
-    // Not the second time either, when it would be found in the store.
+    // The second run must not find the page in the store either.
     for _ in 0..2 {
         let (code, text) = grid.run(&[]);
         assert_eq!(code, 1, "{text}");
@@ -145,7 +145,7 @@ fn a_page_with_status_200_is_no_configuration_and_not_kept_as_one() {
     }
     assert_eq!(grid.jobs(), NOTHING);
 
-    // A release can be of another channel than its number says: the next one is asked.
+    // A release can be in another channel than its number says: the next channel is tried.
     grid.write(&configuration("alpha"), CONFIGURATION);
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
@@ -159,7 +159,7 @@ fn a_page_with_status_200_is_no_configuration_and_not_kept_as_one() {
 }
 
 #[test]
-fn configuration_and_list_that_are_cut_off_are_downloads_that_nobody_keeps() {
+fn truncated_configurations_and_lists_are_download_errors_and_not_cached() {
     let (grid, _server) = grid();
     let list = format!("served/stable/{PUBLISHED}/flatcar_production_image_packages.txt");
     let whole_list = fs::read_to_string(&grid.path(&list)).unwrap();

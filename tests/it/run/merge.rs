@@ -1,4 +1,4 @@
-//! `manifest merge`, and the commands that take the directories of shards.
+//! Tests of `manifest merge`, and of commands that read the directories of shards.
 
 use driverkit_matrix::report::{Manifest, read_manifest};
 use proptest::prelude::*;
@@ -19,7 +19,7 @@ fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
     )
 }
 
-/// A grid that was built whole into `out` and in three shards below `shards`, with a kernel that does not compile.
+/// A grid with a kernel that does not compile, built as a whole into `out` and in three shards into `shards`.
 fn sharded() -> Grid {
     let grid = Grid::of_four();
     grid.fake(&[rule(
@@ -48,7 +48,7 @@ fn rows(manifest: &Manifest) -> Vec<String> {
 }
 
 #[test]
-fn merged_shards_say_what_the_whole_run_says() {
+fn merged_shards_equal_the_whole_run() {
     let grid = sharded();
     let (code, _, stderr) = say(
         &grid,
@@ -68,7 +68,7 @@ fn merged_shards_say_what_the_whole_run_says() {
     assert_eq!(merged.totals.artifacts_missing(), 1);
     assert_eq!(merged.sources, whole.sources);
 
-    // The directory of the shards is as good as the merged manifest.
+    // The directory of the shards gives the same result as the merged manifest.
     for night in ["night", "shards"] {
         let (code, text, stderr) = say(
             &grid,
@@ -85,7 +85,7 @@ fn merged_shards_say_what_the_whole_run_says() {
 }
 
 #[test]
-fn shard_that_is_missing_is_named_and_makes_the_night_partial() {
+fn missing_shard_is_named_and_makes_the_night_partial() {
     let grid = sharded();
     std::fs::remove_dir_all(grid.path("shards/2")).unwrap();
     let (code, _, stderr) = say(
@@ -103,7 +103,7 @@ fn shard_that_is_missing_is_named_and_makes_the_night_partial() {
 }
 
 #[test]
-fn manifests_that_contradict_each_other_are_refused_by_name() {
+fn contradictory_manifests_are_refused_and_named() {
     let grid = sharded();
     grid.fake(&[]);
     assert_eq!(grid.run(&["--out", "other", "--retry", "failed"]).0, 0);
@@ -133,7 +133,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn order_of_shards_makes_no_difference(owners in proptest::collection::vec(0_usize..3, 24), order in Just(vec![0, 1, 2]).prop_shuffle()) {
+    fn order_of_shards_does_not_change_the_merged_manifest(owners in proptest::collection::vec(0_usize..3, 24), order in Just(vec![0, 1, 2]).prop_shuffle()) {
         let whole = Year { kernels: 12, drivers: 2, nights: 1 }.night(LAST);
         let shard = |one: usize| {
             let mut part = whole.clone();

@@ -1,4 +1,4 @@
-//! Kernels whose packages somebody has named: what they hold decides, not how a release reads.
+//! Tests of kernels with named packages: the content of the packages decides, not the form of the release.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use support::grid::{Grid, deb, module, module_of, rule, tarball};
 const CONFIG: &str =
     "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_MODULE_UNLOAD=y\n";
 
-/// The files of the build tree of a kernel, below `folder`.
+/// Returns the files of a kernel's build tree, below `folder`.
 fn tree(folder: &str, release: &str) -> Vec<(String, String)> {
     let start = if folder.is_empty() {
         String::new()
@@ -36,7 +36,7 @@ fn borrowed(files: &[(String, String)]) -> Vec<(&str, &str)> {
         .collect()
 }
 
-/// Writes a package whose tree in `folder` is of kernel `release`.
+/// Writes a package that contains the build tree of kernel `release` in `folder`.
 fn write_package(grid: &Grid, file: &str, folder: &str, release: &str) {
     let files = tree(folder, release);
     let files = borrowed(&files);
@@ -46,7 +46,7 @@ fn write_package(grid: &Grid, file: &str, folder: &str, release: &str) {
     grid.write(file, if is_deb { deb(&files) } else { tarball(&files) });
 }
 
-/// A matrix with one target, of the driver in `driver`.
+/// Returns a matrix with one target and the driver in `driver`.
 fn matrix(target: &str, kernels: &str) -> String {
     format!(
         "drivers = [\"one\"]\nartifacts = [\"module\"]\n[driver.\"one\"]\nsource = {{ path = \"driver\" }}\n\
@@ -63,7 +63,7 @@ fn makes_module_for(grid: &Grid, release: &str) -> Value {
 }
 
 #[test]
-fn release_that_no_rule_knows_is_built_from_named_packages() {
+fn an_unknown_form_of_release_is_built_from_named_packages() {
     for (target, release, file, folder) in [
         (
             "rocky",
@@ -125,7 +125,7 @@ fn release_that_no_rule_knows_is_built_from_named_packages() {
             "acme_1_amd64.deb",
             "usr/src/acme/build",
         ),
-        // The rule knows the release, and the package has its tree elsewhere.
+        // The rule knows the release, but the package has its tree in another directory.
         (
             "rocky",
             "5.14.0-284.11.1.el9_2.x86_64",
@@ -150,7 +150,7 @@ fn release_that_no_rule_knows_is_built_from_named_packages() {
 }
 
 #[test]
-fn tarball_or_directory_that_is_a_build_tree_is_a_kernel_of_any_name() {
+fn a_build_tree_in_a_tarball_or_directory_may_have_any_name() {
     for (headers, folder) in [
         ("acme.tar", "linux-6.6.30-acme"),
         ("acme.tar", ""),
@@ -177,7 +177,7 @@ fn tarball_or_directory_that_is_a_build_tree_is_a_kernel_of_any_name() {
         assert_eq!(code, 0, "{headers} {folder}: {text}");
         let module = grid.path("out/one/x86_64/scap_acme_6.6.30-acme_7.ko");
         assert!(module.is_file(), "{headers} {folder}: {text}");
-        // Known afterwards, without another job.
+        // The second run finds everything in the cache.
         grid.jobs();
         let (code, text) = grid.run(&[]);
         assert_eq!((code, grid.jobs().len()), (0, 0), "{text}");
@@ -185,7 +185,7 @@ fn tarball_or_directory_that_is_a_build_tree_is_a_kernel_of_any_name() {
 }
 
 #[test]
-fn mismatch_of_a_kernel_that_clang_built_names_the_clang() {
+fn a_toolchain_mismatch_of_a_kernel_built_by_clang_names_its_clang() {
     let grid = Grid::new();
     let config = format!("{CONFIG}CONFIG_CC_IS_CLANG=y\nCONFIG_CLANG_VERSION=190107\n");
     for (name, content) in tree("tree", "7.2.3-1-cachyos") {
@@ -222,9 +222,9 @@ fn mismatch_of_a_kernel_that_clang_built_names_the_clang() {
     }
 }
 
-/// `/sys/kernel/btf/vmlinux` is the building machine's, whatever kernel the tree is of.
+/// `/sys/kernel/btf/vmlinux` belongs to the kernel of the building machine, not to the kernel of the tree.
 #[test]
-fn directory_whose_kernel_is_a_link_to_the_machines_is_built_without_it() {
+fn a_link_to_the_machines_kernel_is_left_out_of_a_build_tree() {
     let grid = Grid::new();
     for (name, content) in tree("tree", "6.6.30-acme") {
         grid.write(&name, content);
@@ -250,7 +250,7 @@ fn directory_whose_kernel_is_a_link_to_the_machines_is_built_without_it() {
     for name in ["vmlinux", "btf", "machine"] {
         assert!(!names.iter().any(|found| found == name), "{names:?}");
     }
-    // Nor does another kernel of the machine change anything.
+    // Another kernel on the machine does not change anything either.
     grid.write("machine/btf/vmlinux", "of another");
     grid.jobs();
     let (code, text) = grid.run(&[]);
@@ -258,7 +258,7 @@ fn directory_whose_kernel_is_a_link_to_the_machines_is_built_without_it() {
 }
 
 #[test]
-fn packages_without_the_tree_say_what_they_hold_instead() {
+fn packages_without_the_tree_are_refused_with_their_content() {
     let grid = Grid::new();
     let other = ("other.tar", "usr/src/other", "6.6.31-acme");
     write_package(&grid, other.0, other.1, other.2);
@@ -288,7 +288,7 @@ fn packages_without_the_tree_say_what_they_hold_instead() {
 }
 
 #[test]
-fn generic_kernel_without_packages_is_told_what_is_missing() {
+fn generic_kernel_without_packages_is_refused() {
     let grid = Grid::new();
     for target in ["name = \"generic\"", "name = \"acme\"\ngeneric = true"] {
         grid.write_matrix(&matrix(target, "{ release = \"6.6.30-acme\" }"));
@@ -298,9 +298,9 @@ fn generic_kernel_without_packages_is_told_what_is_missing() {
     }
 }
 
-/// The file of Falco's grid has the packages of two kernels; the one of the Raspberry Pi 3 and 4 is built.
+/// The file in Falco's grid names the packages of two kernels; the kernel of the Raspberry Pi 3 and 4 is built.
 #[test]
-fn kernel_of_the_raspberry_pi_is_built_under_the_name_of_the_grid() {
+fn a_raspberry_pi_kernel_is_built_under_its_name_in_the_grid() {
     let grid = Grid::new();
     let (abi, version) = ("6.12.47+rpt", "6.12.47-1+rpt1");
     let config = CONFIG.replace("X86_64", "ARM64");

@@ -1,4 +1,4 @@
-//! Kernels that the loader asks for by one name: who has it, and that nobody else gets it.
+//! Tests of kernels that the loader requests by the same name: which kernel gets the name, and that no other does.
 
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
@@ -8,10 +8,10 @@ use support::grid::{Grid, deb, module, rule};
 
 const BACKPORT: &str = "one/x86_64/debian_6.1.1+deb12-amd64_1";
 const STABLE: &str = "one/x86_64/debian_6.1.1+deb13-amd64_1";
-/// The file that the loader asks for on hosts of both.
+/// The file that the loader requests on hosts of both kernels.
 const NAME: &str = "one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
 
-/// A kernel of the release `6.1.1+SUITE-amd64`, packed as `version`.
+/// Returns a kernel with release `6.1.1+SUITE-amd64` from packages of version `version`.
 fn kernel(grid: &Grid, suite: &str, version: &str) -> String {
     let uts = format!("6.1.1+{suite}-amd64");
     let base = format!("usr/src/linux-headers-{uts}");
@@ -52,7 +52,7 @@ fn kernel(grid: &Grid, suite: &str, version: &str) -> String {
     format!("{{ release = \"{uts}\", headers = {headers:?} }}")
 }
 
-/// A grid, and its kernels of bookworm-backports and of trixie.
+/// Returns a grid, and its kernels of bookworm-backports and trixie.
 fn grid() -> (Grid, [String; 2]) {
     let grid = Grid::new();
     let kernels = [
@@ -75,7 +75,7 @@ fn write_matrix(grid: &Grid, kernels: &[String]) {
     ));
 }
 
-/// The builds of an output directory, each with the one that has its loader name.
+/// Returns the builds of an output directory, each with the build that owns its loader name.
 fn taken(grid: &Grid, out: &str) -> Vec<(String, Option<String>)> {
     let manifest = read_manifest(&grid.path(&format!("{out}/manifest.json"))).unwrap();
     let builds = manifest.builds.into_iter().map(|build| {
@@ -89,7 +89,7 @@ fn taken(grid: &Grid, out: &str) -> Vec<(String, Option<String>)> {
 }
 
 #[test]
-fn name_goes_to_the_kernel_of_that_version_whatever_is_run() {
+fn a_shared_name_goes_to_the_kernel_of_that_version() {
     let (grid, kernels) = grid();
     write_matrix(&grid, &kernels);
     let name = grid.path(&format!("out/{NAME}"));
@@ -132,7 +132,7 @@ fn name_goes_to_the_kernel_of_that_version_whatever_is_run() {
 }
 
 #[test]
-fn plan_says_who_has_a_name() {
+fn plan_shows_which_kernel_has_a_name() {
     let (grid, kernels) = grid();
     write_matrix(&grid, &kernels);
     let plan = |words: &[&str]| {
@@ -165,7 +165,7 @@ fn plan_says_who_has_a_name() {
 }
 
 #[test]
-fn name_that_a_kernel_of_another_plan_has_is_not_taken_over() {
+fn a_name_owned_by_a_kernel_of_another_plan_is_kept() {
     let (grid, [backport, stable]) = grid();
     let name = grid.path(&format!("out/{NAME}"));
     write_matrix(&grid, std::slice::from_ref(&backport));
@@ -179,14 +179,14 @@ fn name_that_a_kernel_of_another_plan_has_is_not_taken_over() {
         taken(&grid, "out"),
         [(STABLE.to_owned(), Some(BACKPORT.to_owned()))]
     );
-    // A plan with both decides.
+    // If both kernels are in one plan, the plan decides.
     write_matrix(&grid, &[backport, stable]);
     assert_eq!(grid.run(&[]).0, 0);
     assert_ne!(fs::read(&name).unwrap(), module);
 }
 
 #[test]
-fn artifact_has_its_own_name_before_the_further_name_of_another() {
+fn an_artifacts_own_name_wins_over_an_alias_of_another() {
     let (grid, [backport, _]) = grid();
     let name = grid.path(&format!("out/{NAME}"));
     let own = grid.path(&format!(
@@ -196,7 +196,7 @@ fn artifact_has_its_own_name_before_the_further_name_of_another() {
     write_matrix(&grid, std::slice::from_ref(&backport));
     assert_eq!(grid.run(&[]).0, 0);
     let of_backport = fs::read(&name).unwrap();
-    // A kernel that is listed under that very name, in another plan of the same directory.
+    // A kernel with exactly this name, in another plan with the same output directory.
     let listed = kernel(&grid, "deb13", "6.1.1-1");
     let release = "\"6.1.1+deb13-amd64\"";
     assert!(listed.contains(release), "{listed}");
@@ -216,7 +216,7 @@ fn artifact_has_its_own_name_before_the_further_name_of_another() {
     assert_eq!(fs::read(&name).unwrap(), module("6.1.1+deb13-amd64"));
     assert_eq!(fs::read(&own).unwrap(), of_backport);
     assert!(!grid.run(&[]).1.contains("now belongs to"));
-    // The other does not take it back.
+    // The first kernel does not get the name back.
     write_matrix(&grid, &[backport]);
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(fs::read(&name).unwrap(), module("6.1.1+deb13-amd64"));

@@ -1,4 +1,4 @@
-//! A night in the morning: rows of what was left out, known failures, views, statistics.
+//! Tests of what users read after a night: rows of excluded kernels, known failures, views, statistics.
 
 use std::process::Output;
 
@@ -26,7 +26,7 @@ fn told(output: Output) -> (i32, String, String) {
     )
 }
 
-/// A grid of four kernels of which the modules of two do not compile; `more` is added to its matrix.
+/// A grid of four kernels, of which two modules do not compile; `more` is added to its matrix.
 fn broken(more: &str) -> Grid {
     let grid = Grid::of_four();
     let matrix = grid.matrix(&["1", "2", "3", "4"]);
@@ -76,13 +76,13 @@ fn excluded_kernels_have_rows_with_rule_and_place() {
 }
 
 #[test]
-fn run_without_manifest_json_leaves_none_of_an_earlier_run() {
+fn no_manifest_json_removes_the_manifest_json_of_an_earlier_run() {
     let grid = broken("");
     assert_eq!(grid.run(&[]).0, 1);
     assert!(grid.path("out/manifest.json").exists());
     assert_eq!(grid.run(&["--no-manifest-json"]).0, 1);
     assert!(!grid.path("out/manifest.json").exists());
-    // What reads a manifest reads the other form.
+    // Commands that read a manifest read the other form.
     assert_eq!(rows(&grid).builds.len(), 4);
     let (code, text, _) = say(&grid, &["why", "6.1.4-1-amd64"]);
     assert_eq!(code, 0, "{text}");
@@ -103,7 +103,7 @@ fn run_without_manifest_json_leaves_none_of_an_earlier_run() {
 }
 
 #[test]
-fn both_forms_of_a_manifest_say_the_same() {
+fn both_forms_of_a_manifest_are_equal() {
     let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
     assert_eq!(grid.run(&[]).0, 1);
     let text = |manifest: &mut Manifest| {
@@ -151,7 +151,7 @@ fn every_row_has_the_columns_of_the_first_line() {
 }
 
 #[test]
-fn failing_since_and_who_built_it_last_over_runs() {
+fn failing_since_and_the_last_successful_build_are_kept_over_runs() {
     let grid = broken("");
     assert_eq!(grid.run(&[]).0, 1);
     let first = rows(&grid);
@@ -187,7 +187,7 @@ fn failing_since_and_who_built_it_last_over_runs() {
 }
 
 #[test]
-fn why_of_a_kernel_that_no_source_named_says_so() {
+fn why_says_that_no_source_names_an_unknown_kernel() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let (code, text, notice) = say(&grid, &["why", "9.9.9-1-amd64"]);
@@ -222,13 +222,13 @@ fn known_failure_has_its_status_and_does_not_count() {
     let (code, text, _) = say(&grid, &["known"]);
     assert_eq!(code, 0);
     assert!(text.starts_with("known failures: 2\n"), "{text}");
-    // The failure is kept, and still known.
+    // The failure is cached, and still known.
     assert_eq!(grid.run(&["--fail-fast"]).0, 0);
     assert_eq!(say(&grid, &["diff", "out"]).0, 0);
 }
 
 #[test]
-fn rules_that_are_out_of_date_are_findings_with_their_place() {
+fn outdated_rules_are_findings_with_their_place() {
     let grid = broken(
         "[[known_failure]]\nkernel = \"6.1.2-1*\"\nreason = \"old\"\nexpires = \"2020-01-01\"\n\
          [[known_failure]]\nkernel = \"6.1.1-1*\"\nreason = \"works\"\n\
@@ -247,13 +247,13 @@ fn rules_that_are_out_of_date_are_findings_with_their_place() {
     let (code, text, _) = say(&grid, &["known"]);
     assert_eq!(code, 4 + 8 + 16, "{text}");
     assert!(text.contains("expired on 2020-01-01"), "{text}");
-    // A run about a part of the plan proves no rule unused.
+    // A run of a part of the plan does not show that a rule is unused.
     grid.run(&["--only", BUILD]);
     assert_eq!(rows(&grid).findings.len(), 2);
 }
 
 #[test]
-fn known_failure_rules_with_mistakes_name_their_place() {
+fn invalid_known_failure_rules_are_refused_with_their_place() {
     let grid = Grid::new();
     let matrix = grid.matrix(&["1"]);
     for (rule, expected) in [
@@ -378,7 +378,7 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
 }
 
 #[test]
-fn page_counts_known_failures_apart_from_others_of_their_kind() {
+fn report_counts_known_failures_separately() {
     let grid = broken(&KNOWN.replace("6.1.[23]-1*", "6.1.2-1*"));
     assert_eq!(grid.run(&[]).0, 1);
     let (_, page, _) = say(&grid, &["report"]);
@@ -389,7 +389,7 @@ fn page_counts_known_failures_apart_from_others_of_their_kind() {
 }
 
 #[test]
-fn stats_count_what_there_is_in_every_format() {
+fn stats_are_printed_in_every_format() {
     let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
     assert_eq!(grid.run(&[]).0, 1);
     let (_, text, _) = say(&grid, &["stats", "--format", "csv"]);
@@ -414,7 +414,7 @@ fn damaged_rows_are_errors_that_name_the_file() {
     assert_eq!(grid.run(&[]).0, 0);
     let path = grid.path("out/builds.jsonl.zst");
     let whole = std::fs::read(&path).unwrap();
-    // A cut between two frames leaves a file that is valid for zstd.
+    // If the file is cut between two frames, zstd accepts it.
     let magic = [0x5e, 0x2a, 0x4d, 0x18];
     let index = whole.windows(4).rposition(|four| four == magic).unwrap();
     let pack = |text: &str| zstd::encode_all(text.as_bytes(), 1).unwrap();
@@ -447,7 +447,7 @@ fn damaged_rows_are_errors_that_name_the_file() {
 }
 
 #[test]
-fn real_files_fit_their_schemas() {
+fn written_files_match_their_schemas() {
     let grid = broken(&format!("[[exclude]]\nkernel = \"6.1.4-1*\"\n{KNOWN}"));
     assert_eq!(grid.run(&[]).0, 0);
     let schema = |name: &str| {
@@ -506,7 +506,7 @@ fn real_files_fit_their_schemas() {
         assert!(is_own || text.starts_with("#:schema ../schemas/matrix.json\n"));
     }
     assert!(!matrix.is_valid(&json!({ "drivers": ["a"], "target": [], "tagret": [] })));
-    // What the documentation shows has every table.
+    // The example in the documentation contains every table.
     let page = include_str!("../../../docs/matrix.md");
     let shown = page.split("```toml\n").nth(1).unwrap();
     let shown: toml::Value = toml::from_str(shown.split("```").next().unwrap()).unwrap();
@@ -514,7 +514,7 @@ fn real_files_fit_their_schemas() {
 }
 
 #[test]
-fn locks_fit_their_schema() {
+fn locks_match_their_schema() {
     let grid = Grid::new();
     let list = json!({ "Debian": [{
         "kernelversion": "1", "kernelrelease": "6.1.0-1-amd64", "target": "debian",
@@ -545,7 +545,7 @@ fn locks_fit_their_schema() {
 }
 
 #[test]
-fn only_full_runs_push_nights_out() {
+fn only_full_runs_replace_kept_nights() {
     let grid = Grid::of_four();
     assert_eq!(grid.run(&[]).0, 0);
     let first = rows(&grid).run.id;
@@ -555,7 +555,7 @@ fn only_full_runs_push_nights_out() {
     let kept = driverkit_matrix::report::earlier_manifests(&grid.path("out")).unwrap();
     assert_eq!(kept.len(), 9, "the first night and eight others");
     assert!(kept.last().unwrap().to_string_lossy().ends_with(&first));
-    // A night whose date is older goes when one night is kept.
+    // If only one night is kept, the night with the older date is removed.
     let old = grid.path("out/.driverkit-matrix/manifests/20200101T010000Z-old");
     std::fs::create_dir(&old).unwrap();
     let run = fs::read_to_string(&kept.last().unwrap().join("run.json")).unwrap();

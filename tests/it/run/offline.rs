@@ -1,4 +1,4 @@
-//! Runs that may ask nobody: what they lack is listed whole, and what was there before stays.
+//! Tests of runs without a network: everything that is missing is listed, and existing artifacts stay.
 
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
@@ -7,7 +7,7 @@ use crate::run::{MODULE, NOTHING};
 use support::grid::{Grid, RELEASE};
 use support::server::Server;
 
-/// What a run lists as missing.
+/// Returns the files that a run lists as missing.
 fn missing(text: &str) -> Vec<&str> {
     let lines = text.lines();
     lines
@@ -16,7 +16,7 @@ fn missing(text: &str) -> Vec<&str> {
 }
 
 #[test]
-fn files_that_are_missing_are_listed_one_by_one() {
+fn missing_files_are_listed_one_by_one() {
     let grid = Grid::new();
     let local = grid.headers("1").map(|path| path.display().to_string());
     grid.write_matrix(&format!(
@@ -77,7 +77,7 @@ kernels = [{{ release = "5.19.0-15-generic", version = "15" }}]
         ubuntu("linux-headers-5.19.0-15-generic_5.19.0-15.15_amd64.deb", 8),
         ubuntu("linux-headers-5.19.0-15_5.19.0-15.15_all.deb", 8),
     ];
-    // The first few on the screen, all of them in a file.
+    // The first three are on the screen, all of them in a file.
     assert_eq!(missing(&text), &expected[..3]);
     let file = "out/.driverkit-matrix/missing.txt";
     let listed = std::fs::read_to_string(grid.path(file)).unwrap();
@@ -86,7 +86,7 @@ kernels = [{{ release = "5.19.0-15-generic", version = "15" }}]
         text.contains("6 files are missing for an offline run: "),
         "{text}"
     );
-    // All that needs nothing is built; the rest is no failure of the kernels.
+    // Builds that need no missing file are built; the others are not failures of their kernels.
     let builds = grid.manifest().builds;
     let outcomes = builds.iter().flat_map(|build| &build.artifacts);
     let outcomes: Vec<_> = outcomes
@@ -104,7 +104,7 @@ kernels = [{{ release = "5.19.0-15-generic", version = "15" }}]
 }
 
 #[test]
-fn what_a_run_without_a_network_cannot_make_again_stays() {
+fn an_offline_run_keeps_artifacts_that_it_cannot_build_again() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     grid.point_to(&server);
@@ -113,7 +113,7 @@ fn what_a_run_without_a_network_cannot_make_again_stays() {
     let module = fs::read(&grid.path(MODULE)).unwrap();
     let asked = server.requests();
 
-    // The second kernel's packages are on a server that may not be asked.
+    // The second kernel's packages are on a server, which an offline run does not contact.
     grid.write_headers("2", RELEASE);
     grid.write_matrix(&grid.matrix(&["1", "2"]));
     grid.point_to(&server);
@@ -137,11 +137,11 @@ fn what_a_run_without_a_network_cannot_make_again_stays() {
     assert_eq!(fs::read(&grid.path(MODULE)).unwrap(), module);
     assert_eq!(grid.statuses(), [Status::Cached, Status::Error]);
 
-    // With a network the rest is made, and nothing is made twice.
+    // With a network the missing build is done, and nothing is built twice.
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(grid.jobs(), ["check", "module"]);
 
-    // Where nothing is missing, nothing is listed.
+    // If nothing is missing, nothing is listed.
     let (code, text) = grid.run(&["--offline"]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(missing(&text), NOTHING);

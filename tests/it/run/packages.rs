@@ -1,4 +1,4 @@
-//! Packages and sources that cannot be had, or are not what they should be.
+//! Tests of packages and driver sources that are missing or wrong.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use support::grid::{Grid, RELEASE, deb};
 use support::server::Server;
 
 #[test]
-fn packages_that_are_not_there_are_unresolvable_until_they_are() {
+fn missing_packages_are_unresolvable_until_they_exist() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     grid.point_to(&server);
@@ -37,7 +37,7 @@ fn packages_that_are_not_there_are_unresolvable_until_they_are() {
 }
 
 #[test]
-fn a_server_that_is_overloaded_is_an_error_and_asked_again_by_the_next_run() {
+fn an_overloaded_server_is_an_error_and_retried_by_the_next_run() {
     let grid = Grid::new();
     let server = Server::refusing("503 Service Unavailable");
     grid.point_to(&server);
@@ -52,7 +52,7 @@ fn a_server_that_is_overloaded_is_an_error_and_asked_again_by_the_next_run() {
     assert_eq!(grid.run(&[]).0, 0);
 }
 
-/// A mirror in directory `mirror` whose index names the grid's packages by the digests that they have now.
+/// Writes a mirror into directory `mirror`, whose index lists the grid's packages with their present digests.
 fn write_mirror(grid: &Grid) {
     let paths = grid.headers("1");
     let names = [
@@ -93,7 +93,7 @@ fn write_mirror(grid: &Grid) {
 }
 
 #[test]
-fn a_package_that_is_not_what_the_index_says_is_refused() {
+fn a_package_that_does_not_match_the_index_is_refused() {
     let grid = Grid::new();
     write_mirror(&grid);
     let matrix = grid.matrix(&["1"]);
@@ -122,7 +122,7 @@ fn a_package_that_is_not_what_the_index_says_is_refused() {
 }
 
 #[test]
-fn packages_that_are_something_else_are_told_apart() {
+fn wrong_packages_have_different_failure_classes() {
     let grid = Grid::new();
     let [arch, ..] = grid.headers("1");
     let not_matching = fs::read(&arch).unwrap();
@@ -145,7 +145,7 @@ fn packages_that_are_something_else_are_told_apart() {
         assert_eq!(grid.record().artifacts[0].failure_is_cached, is_cached);
     }
 
-    // The same version of another flavour.
+    // Headers of the same version but another flavour.
     grid.write_headers("1", "6.1.0-1-rt-amd64");
     assert_eq!(grid.run(&[]).0, 1);
     assert_eq!(grid.outcome().1, "wrong-headers");
@@ -163,7 +163,7 @@ fn packages_that_are_something_else_are_told_apart() {
 }
 
 #[test]
-fn sources_that_are_no_driver_say_so() {
+fn sources_without_a_driver_are_refused() {
     let grid = Grid::new();
     fs::remove_file(&grid.path("driver/Makefile")).unwrap();
     let (code, text) = grid.run(&[]);
@@ -191,7 +191,7 @@ fn sources_that_are_no_driver_say_so() {
 }
 
 #[test]
-fn a_probe_that_the_sources_lack_does_not_take_the_module_with_it() {
+fn the_module_is_built_if_the_sources_have_no_probe() {
     let grid = Grid::new();
     std::fs::remove_dir_all(grid.path("driver/bpf")).unwrap();
     grid.edit_matrix("[\"module\"]", "[\"module\", \"probe\"]");
@@ -205,7 +205,7 @@ fn a_probe_that_the_sources_lack_does_not_take_the_module_with_it() {
     assert_eq!(statuses, ["built", "failed"]);
 }
 
-/// The grid's kernel from a list, with a kernel configuration beside its packages.
+/// Lets the grid read its kernel from a list, with a kernel configuration besides the packages.
 pub(crate) fn by_list(grid: &Grid) {
     let headers = grid.headers("1").map(|path| path.display().to_string());
     let list = serde_json::json!({ "debian": [{
@@ -220,7 +220,7 @@ pub(crate) fn by_list(grid: &Grid) {
 }
 
 #[test]
-fn noted_digests_give_way_to_other_content_under_the_same_address() {
+fn noted_digests_are_replaced_by_other_content_of_the_same_url() {
     let grid = Grid::new();
     by_list(&grid);
     let (code, text) = grid.run(&[]);
@@ -236,7 +236,7 @@ fn noted_digests_give_way_to_other_content_under_the_same_address() {
     assert!(lock.contains(&noted), "{lock}");
     assert_eq!(lock.matches("\"sha256\"").count(), 3, "{lock}");
 
-    // A refresh keeps them, also for packages that moved.
+    // A refresh keeps the noted digests, even if packages moved.
     assert!(
         grid.program(&["lock", "--check", "matrix.toml"])
             .output()
@@ -245,7 +245,7 @@ fn noted_digests_give_way_to_other_content_under_the_same_address() {
             .success()
     );
 
-    // Nobody published them, so other content of the same kernel takes their place, and it is said.
+    // The digests were only noted, not published: other content for the same kernel is accepted with a notice.
     std::fs::remove_dir_all(grid.path("cache")).unwrap();
     std::fs::remove_dir_all(grid.path("out")).unwrap();
     let mut other = content.clone();
@@ -259,7 +259,7 @@ fn noted_digests_give_way_to_other_content_under_the_same_address() {
 }
 
 #[test]
-fn kernel_configurations_of_the_lock_are_in_the_store_before_anything_is_built() {
+fn kernel_configurations_of_the_lock_are_stored_before_the_first_build() {
     let grid = Grid::new();
     by_list(&grid);
     let (code, text) = grid.run(&[]);
@@ -287,7 +287,7 @@ fn kernel_configurations_of_the_lock_are_in_the_store_before_anything_is_built()
 }
 
 #[test]
-fn guesses_that_all_fail_are_counted_in_the_message_and_named_in_the_log() {
+fn failed_guesses_are_counted_in_the_message_and_listed_in_the_log() {
     let grid = Grid::new();
     let server = Server::of(&grid.path("nothing"));
     let matrix = grid.matrix(&["1"]);
@@ -313,7 +313,7 @@ fn guesses_that_all_fail_are_counted_in_the_message_and_named_in_the_log() {
 }
 
 #[test]
-fn ubuntu_kernel_without_packages_costs_few_questions_and_its_own_series_comes_first() {
+fn ubuntu_urls_are_guessed_in_few_requests_from_the_own_series_first() {
     for (target, release, version, pool) in [
         (
             "ubuntu-generic",
@@ -364,7 +364,7 @@ fn ubuntu_kernel_without_packages_costs_few_questions_and_its_own_series_comes_f
 }
 
 #[test]
-fn reordered_headers_build_nothing_again() {
+fn reordered_headers_cause_no_new_build() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     grid.jobs();
@@ -379,9 +379,9 @@ fn reordered_headers_build_nothing_again() {
     }
 }
 
-/// Where two packages hold one directory, the one with the kernel's tree counts, whichever comes first.
+/// If two packages contain the same directory, the one with the kernel's tree is used, in any order.
 #[test]
-fn folder_of_two_packages_is_the_one_with_the_tree() {
+fn if_packages_share_a_directory_the_one_with_the_tree_is_used() {
     let grid = Grid::new();
     let folder = format!("usr/src/linux-headers-{RELEASE}");
     let config =

@@ -1,4 +1,4 @@
-//! Kernels whose tree is made of a kernel source.
+//! Tests of kernels whose tree is prepared from a kernel source.
 
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
@@ -9,7 +9,7 @@ use support::grid::{Grid, module, rule, tarball};
 
 const SOURCE_RELEASE: &str = "6.1.55-edge";
 
-/// A grid with one vanilla kernel for two driver versions that differ in nothing but their text.
+/// A grid with one vanilla kernel for two driver versions, which differ only in their content.
 fn grid() -> Grid {
     let grid = Grid::new();
     grid.write_driver("other", "other");
@@ -51,7 +51,7 @@ fn prepares(release: &str) -> Value {
     prepares_for("*", SOURCE_RELEASE, release)
 }
 
-/// The same for these builds, in the directory of kernel `of`.
+/// The same for the builds that match `builds`, in the directory of kernel `of`.
 fn prepares_for(builds: &str, of: &str, release: &str) -> Value {
     let file = |name: &str| format!("tree/usr/src/linux-{of}/{name}");
     rule(
@@ -64,7 +64,7 @@ fn prepares_for(builds: &str, of: &str, release: &str) -> Value {
 }
 
 #[test]
-fn a_source_is_prepared_once_for_all_drivers_and_kept() {
+fn a_source_is_prepared_once_for_all_drivers_and_cached() {
     let grid = grid();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
@@ -76,7 +76,7 @@ fn a_source_is_prepared_once_for_all_drivers_and_kept() {
             serde_json::to_value(tree).unwrap(),
             json!({ "origin": "source", "symbols_checked": false, "host_programs": "rebuilt" })
         );
-        // The compiler is the configuration's.
+        // The compiler is the one of the kernel configuration.
         assert_eq!(build.toolchain.as_ref().unwrap().gcc_used, "11");
     }
     let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
@@ -86,7 +86,7 @@ fn a_source_is_prepared_once_for_all_drivers_and_kept() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(grid.jobs(), NOTHING);
 
-    // Another compiler is another tree; the driver's sources have no part in it.
+    // Another compiler gives another tree; the driver's sources do not affect the tree.
     grid.edit_matrix("retries = 0", "retries = 0\ngcc = \"12\"");
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(grid.jobs(), ["check", "module", "module", "prepare"]);
@@ -98,12 +98,12 @@ fn a_source_is_prepared_once_for_all_drivers_and_kept() {
         "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=110300\nCONFIG_SMP=y\n",
     );
     assert_eq!(grid.run(&[]).0, 0);
-    // It gave the same tree, so nothing more had to be done.
+    // The prepared tree is the same, so no other job runs.
     assert_eq!(grid.jobs(), ["prepare"]);
 }
 
 #[test]
-fn a_tree_that_was_cleaned_away_is_prepared_again_when_a_job_needs_it() {
+fn a_removed_tree_is_prepared_again_when_a_job_needs_it() {
     let grid = grid();
     assert_eq!(grid.run(&[]).0, 0);
     grid.jobs();
@@ -137,7 +137,7 @@ fn damaged_configuration_is_read_again() {
 }
 
 #[test]
-fn another_machine_takes_a_prepared_tree_from_the_store() {
+fn another_machine_uses_the_prepared_tree_in_the_store() {
     let grid = grid();
     fs::create_folder(&grid.path("store")).unwrap();
     let store = grid.path("store").display().to_string();
@@ -154,7 +154,7 @@ fn another_machine_takes_a_prepared_tree_from_the_store() {
     assert_eq!(code, 0, "{text}");
     assert_eq!(grid.jobs(), ["module"]);
 
-    // One that was changed there is prepared again.
+    // A tree that was changed in the store is prepared again.
     let contents = walkdir::WalkDir::new(format!("{store}/contents"));
     for entry in contents.into_iter().flatten() {
         if entry.file_type().is_file() && fs::read(entry.path()).unwrap().starts_with(&ZSTD) {
@@ -168,7 +168,7 @@ fn another_machine_takes_a_prepared_tree_from_the_store() {
     assert_eq!(grid.jobs(), ["module", "prepare"]);
 }
 
-/// What a compressed archive starts with.
+/// The first bytes of a compressed archive.
 const ZSTD: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
 fn failure(grid: &Grid) -> (String, String) {
@@ -179,7 +179,7 @@ fn failure(grid: &Grid) -> (String, String) {
 }
 
 #[test]
-fn what_is_missing_or_wrong_is_said() {
+fn missing_or_wrong_sources_are_reported() {
     let grid = grid();
     grid.edit_matrix("config = \"config\", ", "");
     let (code, text) = grid.run(&["--driver", "one"]);
@@ -218,7 +218,7 @@ fn what_is_missing_or_wrong_is_said() {
 }
 
 #[test]
-fn a_toolchain_that_cannot_prepare_a_source_is_named_with_what_it_lacks() {
+fn missing_parts_of_the_toolchain_are_named_if_preparing_fails() {
     for (log, lacks) in [
         (
             "/bin/sh: 1: flex: not found\nmake[2]: *** [scripts/Makefile.host:9: scripts/kconfig/lexer.lex.c] Error 127\n",
@@ -240,7 +240,7 @@ fn a_toolchain_that_cannot_prepare_a_source_is_named_with_what_it_lacks() {
             (class.as_str(), message.as_str()),
             ("toolchain-mismatch", lacks)
         );
-        // It is kept: nothing is tried again.
+        // The failure is cached: no job runs again.
         grid.jobs();
         assert_eq!(failure(&grid).0, "toolchain-mismatch");
         assert_eq!(grid.jobs(), NOTHING);
@@ -248,7 +248,7 @@ fn a_toolchain_that_cannot_prepare_a_source_is_named_with_what_it_lacks() {
 }
 
 #[test]
-fn kernel_that_cannot_be_built_for_a_proof_does_not_end_a_run_that_fails_fast() {
+fn fail_fast_ignores_a_kernel_that_cannot_be_built_for_a_proof() {
     const OTHER: &str = "6.1.55-other";
     let grid = grid();
     grid.edit_matrix(
@@ -280,7 +280,7 @@ fn kernel_that_cannot_be_built_for_a_proof_does_not_end_a_run_that_fails_fast() 
         );
     }
     assert_eq!(code, 0, "{text}");
-    // Both kernels were tried.
+    // Both kernels were booted.
     assert_eq!(
         jobs.iter().filter(|job| *job == "prove").count(),
         2,

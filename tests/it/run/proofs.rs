@@ -1,4 +1,4 @@
-//! Artifacts loaded into their kernels: what the manifest says, what is kept, what is taken out of the output directory.
+//! Tests of proofs: what the manifest says, what is cached, and what is removed from the output directory.
 
 use driverkit_matrix::event::{ProofReport, ProofResult};
 use driverkit_matrix::failure::{FailureClass, Status};
@@ -9,7 +9,7 @@ use crate::run::{BUILD, MODULE, NOTHING};
 use support::grid::{Grid, RELEASE, deb, rule};
 use support::server::Server;
 
-/// What the console shows of a module that is loaded, used and unloaded.
+/// Returns the console output of a module that is loaded, used and unloaded.
 fn loaded(number: usize) -> String {
     let steps = [
         "load 1",
@@ -28,7 +28,7 @@ fn loaded(number: usize) -> String {
         .concat()
 }
 
-/// A boot that shows `modules` between the start of the init program and the end of qemu.
+/// Returns a boot whose console shows `modules` between the start of the init program and the end of qemu.
 fn boot(modules: &str) -> Value {
     let console = format!(
         "[    0.1] Run /init as init process\nproof: -1 boot 2\n{modules}proof: -1 end 0\nproof: qemu exit 0\n"
@@ -36,7 +36,7 @@ fn boot(modules: &str) -> Value {
     rule("prove *", &json!({ "outputs": { "console": console } }))
 }
 
-/// A grid whose kernel has a package beside its headers, with a boot that shows `modules`.
+/// A grid whose kernel package is next to its headers, with a boot that shows `modules`.
 fn grid(modules: &str) -> Grid {
     let grid = Grid::new();
     let image = deb(&[
@@ -58,7 +58,7 @@ fn proof(grid: &Grid) -> ProofReport {
 }
 
 #[test]
-fn module_is_loaded_once_and_found_in_the_cache_then() {
+fn a_module_is_loaded_once_and_its_proof_is_cached() {
     let grid = grid(&loaded(0));
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 0, "{text}");
@@ -78,17 +78,17 @@ fn module_is_loaded_once_and_found_in_the_cache_then() {
     assert_eq!(proof(&grid), expected);
     assert_eq!(grid.record().status, Status::Cached);
 
-    // Nobody asks for a proof.
+    // This run requests no proof.
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(grid.record().artifacts[0].proof, None);
 }
 
 #[test]
-fn kvm_is_no_part_of_a_proof_and_its_absence_is_said() {
+fn missing_kvm_is_reported_and_does_not_change_the_proof() {
     let grid = grid(&loaded(0));
     let (code, text) = grid.run(&["--prove", "all", "--prove-kvm"]);
     assert_eq!(code, 0, "{text}");
-    // The executor of tests has no devices.
+    // The fake executor has no devices.
     assert!(text.contains("KVM is not used: "), "{text}");
     assert_eq!(proof(&grid).result, ProofResult::Loaded);
     grid.jobs();
@@ -99,7 +99,7 @@ fn kvm_is_no_part_of_a_proof_and_its_absence_is_said() {
 }
 
 #[test]
-fn cached_module_is_proven_when_that_is_asked_for_later() {
+fn a_cached_module_is_proven_if_requested_later() {
     let grid = grid(&loaded(0));
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(grid.jobs(), ["check", "module"]);
@@ -107,18 +107,18 @@ fn cached_module_is_proven_when_that_is_asked_for_later() {
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(grid.jobs(), ["prove"]);
     assert_eq!(proof(&grid).result, ProofResult::Loaded);
-    // The command line stands above the matrix.
+    // The command line overrides the matrix.
     assert_eq!(grid.run(&["--prove", "none"]).0, 0);
     assert_eq!(grid.record().artifacts[0].proof, None);
 }
 
 #[test]
-fn kernel_is_taken_from_the_package_that_the_matrix_names() {
+fn the_kernel_package_named_in_the_matrix_is_used() {
     let grid = Grid::new();
     grid.fake(&[boot(&loaded(0))]);
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 0, "{text}");
-    // Nothing is beside its headers.
+    // There is no kernel package next to the headers.
     assert_eq!(proof(&grid).result, ProofResult::NotProven);
     assert_eq!(grid.jobs(), ["check", "module"]);
 
@@ -130,7 +130,7 @@ fn kernel_is_taken_from_the_package_that_the_matrix_names() {
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(proof(&grid).result, ProofResult::Loaded);
-    // It is no input of the module, which is in the cache.
+    // The kernel package is no input of the module, which is cached.
     assert_eq!(grid.jobs(), ["prove"]);
 
     grid.edit_matrix("edge-kernel_7", "edge-kernel_8");
@@ -142,7 +142,7 @@ fn kernel_is_taken_from_the_package_that_the_matrix_names() {
 }
 
 #[test]
-fn address_of_a_kernel_has_a_scheme_that_can_be_fetched() {
+fn an_unsupported_scheme_in_a_kernel_url_is_refused() {
     let grid = Grid::new();
     let release = "release = \"6.1.1-1-amd64\",";
     grid.edit_matrix(
@@ -173,11 +173,11 @@ fn driver_versions_of_a_kernel_share_a_boot() {
 }
 
 #[test]
-fn refused_module_fails_and_is_taken_out_of_the_output_directory() {
+fn a_refused_module_fails_and_is_removed_from_the_output_directory() {
     let refused =
         "proof: 0 load 1\n[    4.7] scap: Unknown symbol nowhere (err -2)\nproof: 0 loaded -2\n";
     let grid = grid(refused);
-    // It is there before anybody asks for a proof.
+    // The module exists before a proof is requested.
     assert_eq!(grid.run(&[]).0, 0);
     assert!(grid.path(MODULE).exists());
     grid.jobs();
@@ -197,7 +197,7 @@ fn refused_module_fails_and_is_taken_out_of_the_output_directory() {
     assert_eq!(artifact.proof.unwrap().result, ProofResult::Refused);
     assert_eq!(grid.jobs(), ["prove"]);
 
-    // As before.
+    // The second run gives the same result.
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 1, "{text}");
     assert_eq!(grid.jobs(), NOTHING);
@@ -212,7 +212,7 @@ fn refused_module_fails_and_is_taken_out_of_the_output_directory() {
 }
 
 #[test]
-fn what_stands_between_a_module_and_its_proof_fails_nothing() {
+fn a_module_that_cannot_be_tried_is_not_proven_and_does_not_fail() {
     let grid = Grid::new();
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 0, "{text}");
@@ -226,7 +226,7 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
     );
     grid.jobs();
 
-    // A kernel that does not boot is not booted again.
+    // A kernel that does not boot is not tried again.
     let silent = self::grid("");
     silent.fake(&[rule(
         "prove *",
@@ -244,7 +244,7 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
         );
     }
 
-    // One that had too little time is.
+    // A kernel that ran out of time is tried again.
     let slow = self::grid("");
     slow.fake(&[rule(
         "prove *",
@@ -259,7 +259,7 @@ fn what_stands_between_a_module_and_its_proof_fails_nothing() {
 }
 
 #[test]
-fn proof_that_cannot_be_made_does_not_end_the_run() {
+fn fail_fast_ignores_proofs_that_cannot_be_made() {
     const RUN: [&str; 5] = ["--prove", "all", "--fail-fast", "--jobs", "1"];
     let grid_of_four = || {
         let grid = Grid::of_four();
@@ -269,7 +269,7 @@ fn proof_that_cannot_be_made_does_not_end_the_run() {
         }
         grid
     };
-    // The second is tried twice for each kernel.
+    // The second kind of failure is retried once for each kernel.
     for (then, times) in [
         (json!({ "code": 2 }), 4),
         (json!({ "infrastructure-error": "no daemon" }), 8),
@@ -284,7 +284,7 @@ fn proof_that_cannot_be_made_does_not_end_the_run() {
         assert_eq!(boots.count(), times, "{text}");
     }
 
-    // What its kernel refuses is a failure.
+    // A module that its kernel refuses is a failure.
     let other = grid_of_four();
     other.fake(&[boot(&loaded(0).replace("loaded 0", "loaded -8"))]);
     let (code, text) = other.run(&RUN);
@@ -292,7 +292,7 @@ fn proof_that_cannot_be_made_does_not_end_the_run() {
     assert!(text.contains("--fail-fast"), "{text}");
 }
 
-/// What the console shows of a probe.
+/// Returns the console output of a probe.
 fn probe(steps: &[&str]) -> String {
     let steps = [&["load 1", "probe 1"], steps].concat();
     format!("proof: 1 {}\n", steps.join("\nproof: 1 "))
@@ -317,7 +317,7 @@ fn probe_shares_the_boot_of_its_module() {
     assert_eq!(boots.count(), 1);
     let proof = |grid: &Grid| grid.record().artifacts.remove(1).proof.unwrap();
     assert_eq!(proof(&grid).message, "loaded (215 programs, 11 maps)");
-    // As before, from the cache.
+    // The same result, from the cache.
     assert_eq!(grid.run(&["--prove", "all"]).0, 0);
     assert_eq!(grid.jobs(), NOTHING);
     assert_eq!(proof(&grid).message, "loaded (215 programs, 11 maps)");
@@ -364,14 +364,14 @@ fn probe_that_cannot_be_tried_is_not_proven() {
     }
 }
 
-/// A module that crashes in a damaged kernel is not to blame.
+/// A crash in a kernel from a damaged package is not a failure of the module.
 #[test]
-fn kernel_package_is_read_whole_before_a_module_is_refused() {
+fn a_module_is_not_refused_if_the_kernel_package_is_damaged() {
     let crash = "proof: 0 load 1\nOops: 0000 [#1]\n";
     let grid = grid(crash);
     let name = format!("debs/linux-image-{RELEASE}-unsigned_6.1.1-1_amd64.deb");
     let whole = fs::read(&grid.path(&name)).unwrap();
-    // The image comes before what is lost.
+    // The image is stored before the part that is cut off.
     grid.write(&name, &whole[..whole.len() - 40]);
     for _ in 0..2 {
         let (code, text) = grid.run(&["--prove", "all"]);
@@ -389,7 +389,7 @@ fn kernel_package_is_read_whole_before_a_module_is_refused() {
 }
 
 #[test]
-fn retry_asks_for_the_kernel_package_again_and_boots_it() {
+fn retry_checks_the_kernel_package_and_boots_again() {
     let grid = grid("");
     let silent = |words: &str| {
         let console = format!("{words}\nproof: qemu exit 0\n");
@@ -414,7 +414,7 @@ fn retry_asks_for_the_kernel_package_again_and_boots_it() {
 }
 
 #[test]
-fn console_without_end_is_cut_and_harms_no_terminal() {
+fn long_console_output_is_cut_and_has_no_control_characters() {
     let flood = "\u{1b}[31m".repeat(1 << 20);
     let grid = grid("");
     let console = format!("Kernel panic - {flood}\nproof: qemu exit 0\n");
@@ -430,7 +430,7 @@ fn console_without_end_is_cut_and_harms_no_terminal() {
 }
 
 #[test]
-fn words_of_prove_are_checked() {
+fn invalid_values_of_prove_are_refused() {
     let grid = Grid::new();
     let (code, text) = grid.run(&["--prove", "some"]);
     assert_eq!(code, 2);
@@ -443,7 +443,7 @@ fn words_of_prove_are_checked() {
 }
 
 #[test]
-fn every_view_says_what_kernels_did_with_their_modules() {
+fn every_view_shows_the_proofs() {
     let grid = grid(&loaded(0));
     assert_eq!(grid.run(&["--prove", "all"]).0, 0);
     let say = |words: &[&str]| {

@@ -1,4 +1,4 @@
-//! `run --publish`, and what reads the destination of it.
+//! Tests of `run --publish`, and of the commands that read a destination.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use driverkit_matrix::report::read_manifest;
 use support::fake_s3::FakeS3;
 use support::grid::{Grid, RELEASE};
 
-/// Runs the program in the grid's directory; returns the exit code and what it said.
+/// Runs the program in the grid's directory; returns the exit code and the output.
 fn said(grid: &Grid, words: &[&str]) -> (i32, String) {
     let output = grid.program(words).output().unwrap();
     let text = [output.stdout, output.stderr].concat();
@@ -23,7 +23,7 @@ fn index(path: &Path) -> Index {
     Index::parse(&fs::read(&path.join("index.json")).unwrap()).unwrap()
 }
 
-/// A new directory to publish to, and its URL.
+/// Creates a directory to publish to, and returns its URL.
 fn destination(grid: &Grid, name: &str) -> String {
     fs::create_folder(&grid.path(name)).unwrap();
     format!("file://{}", grid.path(name).display())
@@ -34,7 +34,7 @@ fn modules(grid: &Grid) -> usize {
 }
 
 #[test]
-fn run_publishes_and_compares_with_what_was_published() {
+fn run_publishes_and_compares_with_the_published_baseline() {
     let grid = Grid::of_four();
     let to = destination(&grid, "to");
     let (code, text) = grid.run(&["--publish", &to, "--baseline", &to]);
@@ -59,14 +59,14 @@ fn run_publishes_and_compares_with_what_was_published() {
         "{text}"
     );
 
-    // A failed upload is the exit code's, and the other artifacts are published.
+    // A failed upload changes the exit code, and the other artifacts are published.
     grid.write_headers("6", RELEASE);
     grid.write_matrix(&grid.matrix(&["5", "6"]));
     grid.write("to/one/x86_64/scap_debian_6.1.6-1-amd64_1.ko", "somebody's");
     let (code, text) = grid.run(&["--publish", &to, "--out", "out-3"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("publish: failed"), "{text}");
-    // A destination that does not exist is told before anything is built.
+    // A destination that does not exist is refused before anything is built.
     grid.jobs();
     grid.write_driver("driver", "another");
     let (code, text) = grid.run(&["--publish", "nowhere", "--out", "out-4"]);
@@ -76,7 +76,7 @@ fn run_publishes_and_compares_with_what_was_published() {
 }
 
 #[test]
-fn readers_of_a_destination_see_all_shards_of_a_night() {
+fn diff_and_stats_of_a_destination_include_all_shards() {
     let grid = Grid::of_four();
     let to = destination(&grid, "to");
     for shard in ["1/3", "2/3", "3/3"] {
@@ -98,12 +98,12 @@ fn readers_of_a_destination_see_all_shards_of_a_night() {
         (built, stats["nights"].as_array().unwrap().len())
     };
     assert_eq!(stats(), (4, 1));
-    // A whole run with the same cache has nothing new.
+    // A whole run with the same cache builds nothing new.
     assert_eq!(grid.run(&[]).0, 0);
     let text = shown(&["diff", &to, "out"]);
     assert!(text.contains("unchanged            4"), "{text}");
 
-    // The next night no shard has anything to do, which leaves no manifest.
+    // In the next night no shard has anything to build, so it writes no manifest.
     for shard in ["1/3", "2/3", "3/3"] {
         let out = format!("night-2/{}", &shard[..1]);
         let words = ["--shard", shard, "--publish", &to, "--out", &out];
@@ -111,7 +111,7 @@ fn readers_of_a_destination_see_all_shards_of_a_night() {
     }
     assert_eq!(stats(), (4, 1));
 
-    // What was merged feeds the same index.
+    // Publishing the merged manifest gives the same index.
     let other = destination(&grid, "other");
     let parts = ["night/1", "night/2", "night/3"];
     let merge = [&["manifest", "merge"][..], &parts, &["--out", "night"]].concat();
@@ -130,7 +130,7 @@ fn readers_of_a_destination_see_all_shards_of_a_night() {
 }
 
 #[test]
-fn run_does_not_build_what_a_destination_without_index_has() {
+fn run_skips_artifacts_published_at_a_destination_without_index() {
     let server = FakeS3::start();
     let grid = Grid::of_four();
     let key = |number: u32| format!("one/x86_64/scap_debian_6.1.{number}-1-amd64_1.ko");
@@ -178,7 +178,7 @@ fn run_does_not_build_what_a_destination_without_index_has() {
         .collect();
     let expected = [1, 3].map(|number| format!("published 6.1.{number}-1-amd64"));
     assert_eq!(skipped, expected);
-    // One listing for the plan, two for the publication; nothing is asked of an artifact.
+    // One listing for the plan and two for the publication; no request for a single artifact.
     let requests = server.requests();
     let starting = |start: &str| requests.iter().filter(|one| one.starts_with(start)).count();
     assert_eq!(starting("HEAD "), 1, "{requests:?}");
@@ -186,7 +186,7 @@ fn run_does_not_build_what_a_destination_without_index_has() {
     assert_eq!(starting("PUT p/one/"), 2, "{requests:?}");
     assert_eq!(server.objects()[&format!("p/{}", key(1))].body, b"dbg-go's");
 
-    // Now all of it is there.
+    // Now all artifacts are published.
     let (code, text) = run(&["--publish", "s3://builds/p", "--out", "out-2"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("4 of 4 builds already published"), "{text}");

@@ -1,4 +1,4 @@
-//! `rebuild` and `logs`: one build of a run again, and what its jobs said.
+//! Tests of `rebuild` and `logs`: building one build of a run again, and the logs of its jobs.
 
 use std::process::{Output, Stdio};
 
@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::run::{BUILD, MODULE};
 use support::grid::{Grid, module, rule, wait_until};
 
-/// Exit code, standard output and standard error of a command in a grid.
+/// Runs a command in a grid; returns the exit code, standard output and standard error.
 fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
     let Output {
         status,
@@ -41,7 +41,8 @@ fn artifact(output: &str) -> Value {
     value["artifacts"][0].clone()
 }
 
-/// Every file of the output directory and the cache's outcomes with its content, but for what `rebuild` may write.
+/// Returns every file of the output directory and of the cached outcomes with its content, except files that `rebuild`
+/// may write.
 fn state(grid: &Grid) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let mut files = Vec::new();
     for folder in ["out", "cache/outcomes"] {
@@ -76,7 +77,7 @@ fn rebuild_of_a_cached_build_compiles_and_finds_the_same_bytes() {
 }
 
 #[test]
-fn rebuild_with_other_bytes_says_where_they_differ_and_changes_nothing() {
+fn rebuild_reports_the_first_difference_and_changes_nothing() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let before = state(&grid);
@@ -140,7 +141,7 @@ fn rebuild_tries_a_known_failure_again_and_keep_replaces_its_row() {
 }
 
 #[test]
-fn rebuild_that_fails_says_why_and_keeps_the_good_module() {
+fn failed_rebuild_reports_the_error_and_keeps_the_good_module() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let before = state(&grid);
@@ -156,7 +157,7 @@ fn rebuild_that_fails_says_why_and_keeps_the_good_module() {
 }
 
 #[test]
-fn keep_without_a_manifest_does_nothing() {
+fn keep_without_a_manifest_is_refused() {
     let grid = Grid::new();
     let (code, _, text) = rebuild(&grid, &["--keep"]);
     assert_eq!(code, 2, "{text}");
@@ -165,7 +166,7 @@ fn keep_without_a_manifest_does_nothing() {
 }
 
 #[test]
-fn first_line_of_a_log_is_a_command_that_builds_again() {
+fn the_first_line_of_a_log_is_a_rebuild_command() {
     let grid = Grid::new();
     grid.fake(&[rule(
         "module *",
@@ -194,7 +195,7 @@ fn first_line_of_a_log_is_a_command_that_builds_again() {
 }
 
 #[test]
-fn logs_have_the_first_error_on_top() {
+fn logs_show_the_first_error_at_the_top() {
     let grid = Grid::of_four();
     let log = "  CC main.o\nmain.c:7:3: error: unknown type name 'foo'\nmake: *** Error 2\n";
     grid.fake(&[rule("module *6.1.1-1*", &json!({ "code": 2, "log": log }))]);
@@ -235,7 +236,7 @@ fn logs_of_an_unknown_build_names_the_nearest() {
 }
 
 #[test]
-fn logs_follow_shows_what_a_job_says_while_it_runs() {
+fn logs_follow_shows_the_output_of_a_running_job() {
     let grid = Grid::new();
     grid.fake(&[rule(
         "module *",

@@ -1,4 +1,4 @@
-//! No secret that a user names is written down: not in the output directory, the cache or a log, nor on the terminal.
+//! Secrets in the user's URLs are never written: not to the output directory, the cache, a log or the terminal.
 
 use std::path::Path;
 
@@ -11,7 +11,8 @@ use support::server::Server;
 
 const SECRET: &str = "s3cret";
 
-/// Every file below `folder` that has the secret, compressed logs too. The matrix and its lock are the user's own.
+/// Returns every file below `folder` that contains the secret, also in compressed logs. The matrix and its lock, which
+/// the user wrote, are not searched.
 fn files_with_the_secret(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in walkdir::WalkDir::new(folder) {
@@ -33,7 +34,7 @@ fn files_with_the_secret(folder: &Path) -> Vec<String> {
     found
 }
 
-/// A matrix whose packages are on `server`, with credentials and signatures in their URLs.
+/// Writes a matrix whose packages are on `server`, with credentials and signatures in their URLs.
 fn with_secrets(grid: &Grid, server: &Server) {
     let host = server.address.strip_prefix("http://").unwrap();
     for path in grid.headers("1") {
@@ -48,7 +49,7 @@ fn with_secrets(grid: &Grid, server: &Server) {
 }
 
 #[test]
-fn no_secret_is_written_by_a_run_that_succeeds_fails_or_finds_nothing() {
+fn no_run_writes_a_secret() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     with_secrets(&grid, &server);
@@ -98,21 +99,21 @@ fn no_secret_is_written_by_a_run_that_succeeds_fails_or_finds_nothing() {
 }
 
 #[test]
-fn urls_that_differ_in_their_query_alone_are_different_files() {
+fn urls_with_different_queries_are_different_files() {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
     with_secrets(&grid, &server);
     assert_eq!(grid.run(&[]).0, 0);
     let before = server.requests();
     assert_eq!(grid.run(&[]).0, 0);
-    assert_eq!(server.requests(), before, "what a URL gave is remembered");
+    assert_eq!(server.requests(), before, "the download is cached");
     grid.edit_matrix("X-Amz-Signature", "X-Amz-Other");
     assert_eq!(grid.run(&[]).0, 0);
     assert!(server.requests() > before, "another query is another URL");
 }
 
 #[test]
-fn no_secret_of_a_flag_that_is_refused_is_printed() {
+fn no_secret_of_an_invalid_flag_is_printed() {
     let grid = Grid::new();
     for flag in ["--docker-host", "--mirror"] {
         let value = format!("ftp://user:{SECRET}@host/a?token={SECRET}");

@@ -1,4 +1,4 @@
-//! A store that machines share, in a directory.
+//! Tests of a store in a directory that machines share.
 
 use std::path::{Path, PathBuf};
 
@@ -13,13 +13,13 @@ use support::server::Server;
 
 const KEY: &str = "planted-key-of-this-test";
 
-/// A shared store in the grid's directory.
+/// Creates a shared store in the grid's directory and returns its URL.
 fn store(grid: &Grid) -> String {
     fs::create_folder(&grid.path("store")).unwrap();
     format!("file://{}", grid.path("store").display())
 }
 
-/// Runs on a machine of that name, which has a cache and an output directory of its own.
+/// Runs on a machine of this name, which has its own cache and output directory.
 fn run(grid: &Grid, machine: &str, words: &[&str]) -> (i32, String) {
     let (cache, out) = (format!("cache-{machine}"), format!("out-{machine}"));
     let store = store(grid);
@@ -28,7 +28,7 @@ fn run(grid: &Grid, machine: &str, words: &[&str]) -> (i32, String) {
     grid.run(&all)
 }
 
-/// A grid whose packages come from a server.
+/// A grid whose packages are on a server.
 fn grid_at_a_server() -> (Grid, Server) {
     let grid = Grid::new();
     let server = Server::of(&grid.path(""));
@@ -56,7 +56,7 @@ fn second_machine_finds_what_the_first_built() {
     grid.jobs();
     let asked = server.requests();
 
-    // Artifacts stay where they are unless they are wanted here.
+    // Artifacts are not downloaded unless this machine needs them.
     let (code, text) = run(&grid, "b", &["--store-trusted", "--place", "new"]);
     assert_eq!(code, 0, "{text}");
     assert!(text.contains("everything is cached"), "{text}");
@@ -75,14 +75,14 @@ fn second_machine_finds_what_the_first_built() {
 }
 
 #[test]
-fn what_a_machine_had_before_is_shared_too() {
+fn existing_results_of_a_machine_are_shared_as_well() {
     let grid = Grid::new();
     assert_eq!(grid.run(&["--cache", "cache-a", "--out", "out-a"]).0, 0);
     assert_eq!(run(&grid, "a", &["--store-trusted"]).0, 0);
     grid.jobs();
     assert_eq!(run(&grid, "b", &["--store-trusted"]).0, 0);
     assert_eq!(grid.jobs(), NOTHING);
-    // Nothing is sent twice.
+    // Nothing is uploaded twice.
     let before = files(&grid.path("store"));
     assert_eq!(run(&grid, "a", &["--store-trusted"]).0, 0);
     assert_eq!(run(&grid, "b", &["--store-trusted"]).0, 0);
@@ -90,7 +90,7 @@ fn what_a_machine_had_before_is_shared_too() {
 }
 
 #[test]
-fn store_of_which_nothing_is_believed_is_refused() {
+fn a_store_without_keys_that_is_not_trusted_is_refused() {
     let grid = Grid::new();
     let (code, text) = run(&grid, "a", &[]);
     assert_eq!(code, 2, "{text}");
@@ -109,7 +109,7 @@ fn store_of_which_nothing_is_believed_is_refused() {
 }
 
 #[test]
-fn packs_of_a_stranger_are_refused_by_name_and_built_again() {
+fn packs_with_another_key_are_refused_and_built_again() {
     let grid = Grid::new();
     grid.write("key", KEY);
     grid.write("other", "another-key-of-this-test");
@@ -137,7 +137,7 @@ fn packs_of_a_stranger_are_refused_by_name_and_built_again() {
     }
     assert!(!text.contains(KEY), "{text}");
 
-    // Bytes that changed under the name.
+    // Packs whose bytes changed under the same name.
     for pack in files(&grid.path("store/packs")) {
         let mut bytes = fs::read(&pack).unwrap();
         *bytes.last_mut().unwrap() ^= 1;
@@ -154,7 +154,7 @@ fn memchr(bytes: &[u8], text: &[u8]) -> bool {
 }
 
 #[test]
-fn content_that_was_changed_is_refused_by_name_and_built_again() {
+fn changed_content_is_refused_and_built_again() {
     let grid = Grid::new();
     assert_eq!(run(&grid, "a", &["--store-trusted"]).0, 0);
     let built = fs::read(&grid.path(&module("a"))).unwrap();
@@ -175,7 +175,7 @@ fn content_that_was_changed_is_refused_by_name_and_built_again() {
 }
 
 #[test]
-fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers() {
+fn headers_deleted_from_every_mirror_are_read_from_the_store() {
     let (grid, _server) = grid_at_a_server();
     let (code, text) = run(&grid, "a", &["--store-trusted"]);
     assert_eq!(code, 0, "{text}");
@@ -184,7 +184,7 @@ fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers(
     }
     grid.write_driver("driver", "a new version");
     grid.jobs();
-    // Without the store it is over.
+    // Without the store the build fails.
     assert_eq!(grid.run(&["--cache", "cache-c", "--out", "out-c"]).0, 1);
     let (code, text) = run(&grid, "b", &["--store-trusted"]);
     assert_eq!(code, 0, "{text}");
@@ -193,9 +193,9 @@ fn new_driver_is_built_from_the_store_when_every_mirror_has_deleted_the_headers(
 }
 
 #[test]
-fn only_what_is_not_published_is_brought_to_be_published() {
+fn only_unpublished_artifacts_are_downloaded_to_be_published() {
     let grid = Grid::of_four();
-    // What is brought for one kernel is not to be the content of another's module, which would be on this machine then.
+    // The modules of the kernels must differ, so that a downloaded one is not the content of another kernel's module.
     let mut other = support::grid::module(support::grid::RELEASE);
     other.push(0);
     grid.write("other.ko", other);
@@ -204,7 +204,7 @@ fn only_what_is_not_published_is_brought_to_be_published() {
     fs::create_folder(&grid.path("to")).unwrap();
     let to = grid.path("to").display().to_string();
     let publish = ["--store-trusted", "--place", "new", "--publish", &to];
-    // One machine publishes two of four, another dies before it publishes the others.
+    // One machine publishes two of four, another machine is killed before it publishes the others.
     let (code, text) = run(
         &grid,
         "a",
@@ -234,7 +234,7 @@ fn only_what_is_not_published_is_brought_to_be_published() {
     assert_eq!(modules("out-d"), 0);
 }
 
-/// Runs a command about the store; returns the exit code and what it said.
+/// Runs a `store` command; returns the exit code and the output.
 fn command(grid: &Grid, words: &[&str]) -> (i32, String) {
     let store = store(grid);
     let mut all = vec!["--cache", "cache-x", "store"];
@@ -249,7 +249,7 @@ fn command(grid: &Grid, words: &[&str]) -> (i32, String) {
 }
 
 #[test]
-fn packs_are_merged_and_contents_that_nothing_names_go_after_the_grace_time() {
+fn packs_are_merged_and_unused_contents_removed_after_the_grace_time() {
     let grid = Grid::of_four();
     for (machine, kernel) in [("a", "6.1.1-*"), ("b", "6.1.2-*"), ("c", "6.1.3-*")] {
         let words = ["--store-trusted", "--kernel", kernel];
@@ -270,7 +270,7 @@ fn packs_are_merged_and_contents_that_nothing_names_go_after_the_grace_time() {
         "{text}"
     );
     assert_eq!(files(&grid.path("store/contents")), contents);
-    // Of what was compiled, one trace is from the day before yesterday.
+    // One of the leases left by the builds is two days old.
     let leases = files(&grid.path("store/leases"));
     assert_eq!(leases.len(), 3);
     let before = std::time::SystemTime::now() - std::time::Duration::from_hours(48);
@@ -294,12 +294,12 @@ fn packs_are_merged_and_contents_that_nothing_names_go_after_the_grace_time() {
     grid.jobs();
     let (code, text) = run(&grid, "d", &["--store-trusted"]);
     assert_eq!(code, 0, "{text}");
-    // One of the four is new.
+    // One of the four kernels is new.
     assert_eq!(grid.jobs().iter().filter(|job| *job == "module").count(), 1);
 }
 
 #[test]
-fn headers_are_kept_before_anything_is_built() {
+fn headers_are_stored_before_anything_is_built() {
     let (grid, server) = grid_at_a_server();
     let (code, text) = command(&grid, &["fetch", "matrix.toml"]);
     assert_eq!(code, 0, "{text}");
@@ -317,10 +317,10 @@ fn headers_are_kept_before_anything_is_built() {
 }
 
 #[test]
-fn run_says_what_did_not_get_into_the_store_and_the_next_one_sends_it() {
+fn failed_uploads_to_the_store_are_reported_and_repeated_by_the_next_run() {
     let grid = Grid::new();
     store(&grid);
-    // A file where the directory of contents would be.
+    // A file in place of the directory of contents.
     grid.write("store/contents", "");
     let (code, text) = run(&grid, "a", &["--store-trusted"]);
     assert_eq!(code, 3, "{text}");
@@ -335,7 +335,7 @@ fn run_says_what_did_not_get_into_the_store_and_the_next_one_sends_it() {
 }
 
 #[test]
-fn machine_that_may_only_read_writes_nothing() {
+fn read_only_machine_writes_nothing_to_the_store() {
     let grid = Grid::new();
     let (code, text) = run(&grid, "a", &["--store-trusted", "--store-read-only"]);
     assert_eq!(code, 0, "{text}");
@@ -343,14 +343,14 @@ fn machine_that_may_only_read_writes_nothing() {
 }
 
 #[test]
-fn matrix_names_the_store_and_what_it_keeps() {
+fn the_matrix_configures_the_store_and_what_it_keeps() {
     let grid = Grid::new();
     let url = store(&grid);
     let table = format!("[store]\nurl = \"{url}\"\ntrusted = true\nkeep = [\"artifacts\"]\n");
     grid.write_matrix(&format!("{}\n{table}", grid.matrix(&["1"])));
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
-    // The module, and neither logs nor headers.
+    // Only the module is in the store, neither logs nor headers.
     assert_eq!(files(&grid.path("store/contents")).len(), 1);
     grid.jobs();
     let (code, text) = grid.run(&["--cache", "cache-b", "--out", "out-b"]);
@@ -358,7 +358,8 @@ fn matrix_names_the_store_and_what_it_keeps() {
     assert_eq!(grid.jobs(), NOTHING);
     assert_eq!(grid.statuses(), [Status::Built]);
 
-    // All that can be kept: the log of the module, and the headers too. What is known there already is not sent again.
+    // Now the log of the module and the headers are stored as well. Contents that are already stored are not uploaded
+    // again.
     fs::create_folder(&grid.path("store-2")).unwrap();
     grid.edit_matrix("/store\"", "/store-2\"");
     let all = "keep = [\"artifacts\", \"logs\", \"headers\", \"prepared\"]\nlease = \"90s\"";

@@ -1,11 +1,11 @@
-//! Runs at the same time.
+//! Tests of concurrent runs.
 
 use serde_json::json;
 
 use support::grid::{Grid, rule};
 
 #[test]
-fn two_runs_share_a_cache_and_the_work() {
+fn two_runs_share_a_cache_and_do_each_step_once() {
     let grid = Grid::of_four();
     let slow =
         json!({ "copies": { "module.ko": grid.path("module.ko") }, "delay-milliseconds": 300 });
@@ -30,7 +30,7 @@ fn two_runs_share_a_cache_and_the_work() {
 }
 
 #[test]
-fn two_runs_do_not_share_an_output_folder() {
+fn two_runs_cannot_share_an_output_directory() {
     let grid = Grid::new();
     let slow =
         json!({ "copies": { "module.ko": grid.path("module.ko") }, "delay-milliseconds": 3000 });

@@ -1,4 +1,4 @@
-//! Signed modules: what is placed and kept, and keys that cannot sign.
+//! Tests of signed modules: what is placed and cached, and keys that cannot sign.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -14,7 +14,7 @@ use support::signing::{assert_nowhere, certificate, expired_certificate, openssl
 
 const SIGNING: &str = "[signing]\nkey = \"signing.key\"\ncertificate = \"signing.pem\"\n";
 
-/// A grid whose matrix signs with the key of a certificate that was just made.
+/// A grid whose matrix signs with the key of a new certificate.
 fn grid() -> Grid {
     let grid = Grid::new();
     certificate(&grid.path(""), "signing");
@@ -27,7 +27,7 @@ fn signature(grid: &Grid) -> SignatureReport {
     signature.expect("a signature")
 }
 
-/// Whether openssl finds the signature of a module good.
+/// Asserts that openssl verifies the signature of a module.
 fn verify(grid: &Grid, module: &[u8], name: &str) {
     let (content, signature) = split(module).expect("a signed module");
     grid.write("content", content);
@@ -39,7 +39,7 @@ fn verify(grid: &Grid, module: &[u8], name: &str) {
 }
 
 #[test]
-fn module_is_placed_with_a_signature_that_openssl_verifies() {
+fn a_module_is_placed_with_a_signature_that_openssl_verifies() {
     let grid = grid();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
@@ -57,7 +57,7 @@ fn module_is_placed_with_a_signature_that_openssl_verifies() {
     assert!(grid.path("out").join(artifact.log.unwrap()).exists());
     grid.jobs();
 
-    // It is found, and so is the unsigned one.
+    // The signed module is cached, and so is the unsigned one.
     assert_eq!(grid.run(&["--offline"]).0, 0);
     assert_eq!(grid.jobs(), NOTHING);
     assert_eq!(grid.record().status, Status::Cached);
@@ -93,7 +93,7 @@ fn another_certificate_or_hash_signs_again_and_compiles_nothing() {
     assert_eq!(signature(&grid).hash, "sha512");
     verify(&grid, &fs::read(&grid.path(MODULE)).unwrap(), "other");
 
-    // Both forms of both certificates are kept.
+    // The signed modules of both certificates are cached.
     grid.edit_matrix("hash = \"sha512\"\n", "");
     grid.edit_matrix("other.key", "signing.key");
     grid.edit_matrix("other.pem", "signing.pem");
@@ -245,7 +245,7 @@ fn key_that_cannot_sign_is_an_error_before_the_first_build() {
 }
 
 #[test]
-fn faults_of_the_table_are_errors_of_the_matrix_that_show_no_secret() {
+fn errors_in_the_signing_table_are_reported_without_secrets() {
     let grid = grid();
     let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
     let key = "key = \"signing.key\"\n";
@@ -284,7 +284,7 @@ fn faults_of_the_table_are_errors_of_the_matrix_that_show_no_secret() {
     }
 }
 
-/// A grid whose matrix signs with a command, which is this script.
+/// A grid whose matrix signs with this script as a command.
 fn grid_of_command(script: &str) -> Grid {
     let grid = grid();
     let path = grid.path("sign");
@@ -298,8 +298,8 @@ fn grid_of_command(script: &str) -> Grid {
 }
 
 #[test]
-fn command_is_called_like_sign_file_and_its_signature_is_checked() {
-    // As sign-file does it.
+fn a_signing_command_is_called_like_sign_file_and_its_signature_is_checked() {
+    // Signs like the kernel's sign-file.
     let sign = "test \"$1 $2\" = 'first sha256' || exit 7\n\
         openssl cms -sign -binary -noattr -nocerts -md \"$2\" -in \"$5\" -signer \"$4\" -inkey \"$3\" -outform DER -out \"$5.s\"\n\
         length=$(stat -c %s \"$5.s\")\n\
@@ -336,7 +336,7 @@ fn command_is_called_like_sign_file_and_its_signature_is_checked() {
         assert_eq!(failure.phase, Phase::Sign);
         assert!(failure.message.contains(expected), "{}", failure.message);
         assert!(!grid.path(MODULE).exists());
-        // The module itself is kept.
+        // The unsigned module is cached.
         grid.jobs();
         grid.edit_matrix("command = [\"./sign\", \"first\"]\n", "");
         assert_eq!(grid.run(&[]).0, 0);
@@ -349,7 +349,7 @@ fn rebuild_compares_modules_without_their_signatures() {
     let grid = grid();
     assert_eq!(grid.run(&[]).0, 0);
     let build = grid.record().build_id.to_string();
-    // The key is needed for nothing.
+    // The key is not needed.
     fs::remove_file(Path::new(&grid.path("signing.key"))).unwrap();
     let words = ["rebuild", &build, "matrix.toml", "--executor", "fake"];
     let output = grid.program(&words).output().unwrap();

@@ -1,4 +1,4 @@
-//! `status`: where a run stands, from its journal.
+//! Tests of `status`: the progress of a run, read from its journal.
 
 use serde_json::{Value, json};
 
@@ -13,7 +13,7 @@ fn status(grid: &Grid) -> Value {
 }
 
 #[test]
-fn status_of_a_run_that_goes_on_is_killed_and_ends() {
+fn status_shows_a_running_a_killed_and_a_finished_run() {
     let grid = Grid::new();
     let output = grid.program(&["status"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));

@@ -1,4 +1,4 @@
-//! Runs that end early, or are ended.
+//! Tests of runs that end early or are stopped.
 
 use std::process::Child;
 use std::time::Duration;
@@ -16,7 +16,7 @@ fn send(child: &Child, signal: Signal) {
 }
 
 #[test]
-fn fail_fast_begins_nothing_new_and_the_rest_is_listed() {
+fn fail_fast_starts_no_new_build_and_lists_the_rest() {
     let grid = Grid::of_four();
     grid.fake(&[rule("module *", &json!({ "code": 2 }))]);
     let (code, text) = grid.run(&["--fail-fast", "--jobs", "1"]);
@@ -39,7 +39,7 @@ fn fail_fast_begins_nothing_new_and_the_rest_is_listed() {
 }
 
 #[test]
-fn without_it_the_run_goes_on() {
+fn without_fail_fast_the_run_continues() {
     let grid = Grid::of_four();
     grid.fake(&[rule_for(1, "module *", &json!({ "code": 2 }))]);
     assert_eq!(grid.run(&["--jobs", "1"]).0, 1);
@@ -58,7 +58,7 @@ fn a_deadline_leaves_the_rest_for_the_next_run() {
     let (code, text) = grid.run(&["--jobs", "1", "--deadline", "2s"]);
     assert_eq!(code, 1, "{text}");
     assert!(text.contains("deadline"), "{text}");
-    // What was under way may end, and counts.
+    // Builds that have started may finish, and their results count.
     let statuses = grid.statuses();
     assert!(statuses.contains(&Status::NotRun), "{statuses:?}");
     assert!(
@@ -71,12 +71,12 @@ fn a_deadline_leaves_the_rest_for_the_next_run() {
 }
 
 #[test]
-fn no_more_jobs_run_at_once_than_allowed() {
+fn the_number_of_concurrent_jobs_is_limited() {
     let grid = Grid::of_four();
     grid.fake(&[rule("*", &json!({ "hangs": true }))]);
     let mut child = grid.start(&["--jobs", "2"]);
     grid.wait_for_jobs(2);
-    // A third would begin within this time: nothing holds it but the limit.
+    // A third job would start within this time: only the limit prevents it.
     std::thread::sleep(Duration::from_millis(500));
     assert_eq!(grid.jobs().len(), 2);
     send(&child, Signal::INT);
@@ -84,7 +84,7 @@ fn no_more_jobs_run_at_once_than_allowed() {
 }
 
 #[test]
-fn a_signal_ends_what_runs_and_leaves_a_complete_manifest() {
+fn a_signal_ends_running_jobs_and_leaves_a_complete_manifest() {
     for signal in [Signal::INT, Signal::TERM] {
         let grid = Grid::of_four();
         grid.fake(&[rule("module *", &json!({ "hangs": true }))]);
@@ -136,7 +136,7 @@ fn a_second_signal_ends_the_run_at_once() {
 }
 
 #[test]
-fn job_that_ignores_a_signal_is_cancelled_and_does_not_hold_up_the_manifest() {
+fn a_job_that_ignores_a_signal_does_not_delay_the_manifest() {
     let grid = Grid::new();
     let deaf = json!({ "hangs": true, "ignores-cancellation": true });
     grid.fake(&[rule("module *", &deaf)]);
@@ -152,7 +152,7 @@ fn job_that_ignores_a_signal_is_cancelled_and_does_not_hold_up_the_manifest() {
 }
 
 #[test]
-fn a_signal_is_heard_while_another_run_does_the_work() {
+fn a_signal_ends_a_run_that_waits_for_another_run() {
     let grid = Grid::new();
     grid.fake(&[rule("module *", &json!({ "hangs": true }))]);
     let mut first = grid.start(&["--out", "first"]);
