@@ -1,4 +1,4 @@
-//! Attestations: what they say, where they are, and what `verify` makes of good and of bad ones.
+//! Tests of attestations: their content, their paths, and what `verify` accepts and refuses.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -26,7 +26,7 @@ const MODULE: &str = "one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
 const TABLE: &str =
     "[attestation]\nkey = \"attest.key\"\nbuilder = \"https://builds.example.org/night\"\n";
 
-/// Makes `NAME.key` and `NAME.pub`.
+/// Creates `NAME.key` and `NAME.pub`.
 fn make_key(folder: &Path, name: &str, kind: &str) {
     new_key(folder, kind, name);
     openssl(
@@ -63,14 +63,14 @@ fn statement(text: &str) -> Value {
     serde_json::from_slice(&payload(text)).expect("a statement")
 }
 
-/// The envelope of a statement without signatures.
+/// Returns the envelope of a statement without signatures.
 fn unsigned(statement: &[u8]) -> String {
     let payload = STANDARD.encode(statement);
     json!({ "payload": payload, "payloadType": "application/vnd.in-toto+json", "signatures": [] })
         .to_string()
 }
 
-/// What `verify` said of a place, after its exit code.
+/// Returns the exit code and the output of `verify`.
 fn verify(folder: &Path, words: &[&str]) -> String {
     let output = Command::new(support::program())
         .arg("verify")
@@ -95,7 +95,7 @@ fn assert_says(said: &str, parts: &[&str]) {
 }
 
 #[test]
-fn attestation_names_every_digest_of_the_manifest_and_is_the_same_when_cached() {
+fn attestation_contains_every_digest_of_the_manifest_and_is_stable() {
     let grid = grid();
     certificate(&grid.path(""), "signing");
     let signing = "[signing]\nkey = \"signing.key\"\ncertificate = \"signing.pem\"\n";
@@ -143,7 +143,7 @@ fn attestation_names_every_digest_of_the_manifest_and_is_the_same_when_cached() 
         );
     }
 
-    // Cached, in the same directory and in an empty one.
+    // Cached artifacts, with the same and with an empty output directory.
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
     assert_says(&text, &["0 attestations written, 1 unchanged"]);
@@ -182,7 +182,7 @@ fn keys_of_every_kind_sign_and_openssl_verifies_them() {
             assert!(output.status.success(), "{text}");
             text
         };
-        // The attestations of another key are made again.
+        // With another key, the attestations are written again.
         assert_says(&attest(), &["3 attestations written, 0 unchanged"]);
         assert_says(&attest(), &["0 attestations written, 3 unchanged"]);
         let text = fs::read_to_string(&folder.join("out").join(&name)).unwrap();
@@ -240,7 +240,7 @@ fn published() -> Workspace {
 }
 
 #[test]
-fn encrypted_key_attests_and_is_written_nowhere() {
+fn an_encrypted_key_attests_and_is_written_nowhere() {
     let grid = grid();
     openssl(
         &grid.path(""),
@@ -286,7 +286,7 @@ fn encrypted_key_attests_and_is_written_nowhere() {
 }
 
 #[test]
-fn key_that_cannot_attest_is_an_error_before_the_first_build() {
+fn a_key_that_cannot_attest_is_an_error_before_the_first_build() {
     let grid = grid();
     let folder = grid.path("");
     make_key(
@@ -323,7 +323,7 @@ fn key_that_cannot_attest_is_an_error_before_the_first_build() {
         assert_says(&text, &[message]);
         assert_eq!(grid.jobs(), [""; 0]);
     }
-    // A key that is lost during the run: drivers are there, and nothing is published.
+    // If the key is lost during the run, the drivers are built, but nothing is published.
     grid.write_matrix(&matrix);
     std::fs::create_dir(grid.path("to")).unwrap();
     let openssl = "#!/bin/sh\n[ \"$1\" = pkeyutl ] && { echo token is gone >&2; exit 1; }\nexec /usr/bin/openssl \"$@\"\n";

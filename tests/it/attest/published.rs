@@ -1,9 +1,9 @@
-//! Attestations at a destination, and the bill of materials.
+//! Tests of attestations at a destination, and of the bill of materials.
 
 use super::*;
 
 #[test]
-fn attestation_follows_its_artifact_through_publication_audit_and_prune() {
+fn an_attestation_is_published_repaired_and_pruned_with_its_artifact() {
     let space = published();
     let name = key(MODULES[0].0, OLD);
     let index = || Index::parse(space.get("to/index.json").as_bytes()).unwrap();
@@ -23,7 +23,7 @@ fn attestation_follows_its_artifact_through_publication_audit_and_prune() {
     let said = space.run(&["publish", "to"]);
     assert_says(&said, &["0 published, 3 unchanged", " 0 of them writes"]);
 
-    // One that is lost is found by the audit, and comes back; one without artifact is removed.
+    // The audit finds a lost attestation and repair uploads it again; an attestation without an artifact is removed.
     fs::remove_file(&space.path().join("to").join(file(&name))).unwrap();
     let orphan = "0.23.2/x86_64/nobody.ko.intoto.jsonl";
     space.put(&format!("to/{orphan}"), "{}");
@@ -41,7 +41,7 @@ fn attestation_follows_its_artifact_through_publication_audit_and_prune() {
         &said,
         &["exit 0", "3 artifacts match the index, 0 findings"],
     );
-    // Without the output directory it is not promised any more; the artifact stays.
+    // Without the output directory, repair removes the attestation from the index; the artifact stays.
     fs::remove_file(&space.path().join("to").join(file(&name))).unwrap();
     space.run(&["publish", "--audit", "--repair", "to"]);
     assert_eq!(index().artifacts[&name].attestation, None);
@@ -79,7 +79,7 @@ fn attestation_follows_its_artifact_through_publication_audit_and_prune() {
         &["exit 0", "attestation: 3 ok"],
     );
 
-    // A new content without attestation takes the old one away.
+    // New content without an attestation removes the old attestation.
     write_out(
         &space.path().join("out"),
         "run-2",
@@ -94,7 +94,7 @@ fn attestation_follows_its_artifact_through_publication_audit_and_prune() {
 }
 
 #[test]
-fn bill_of_materials_names_drivers_and_what_they_are_made_of() {
+fn the_bill_of_materials_lists_drivers_and_their_inputs() {
     let grid = Grid::new();
     let (code, text) = grid.run(&["--report", "cyclonedx=night.json"]);
     assert_eq!(code, 0, "{text}");

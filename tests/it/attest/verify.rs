@@ -1,9 +1,9 @@
-//! What `verify` makes of good drivers and of bad ones.
+//! Tests of `verify` with good and with manipulated drivers.
 
 use super::*;
 
 #[test]
-fn published_driver_is_verified_as_file_directory_and_url() {
+fn a_published_driver_is_verified_as_file_directory_and_url() {
     let space = published();
     let folder = space.path();
     let name = key(MODULES[2].0, NEW);
@@ -22,7 +22,7 @@ fn published_driver_is_verified_as_file_directory_and_url() {
         format!("{}/{}", server.address, name.replace('+', "%2B")),
     ] {
         if place.starts_with("http") {
-            // The server of the tests decodes nothing.
+            // The test server does not decode URLs, so the file also gets its encoded name.
             std::fs::copy(
                 folder.join("to").join(&name),
                 folder.join("to").join(name.replace('+', "%2B")),
@@ -51,7 +51,7 @@ fn published_driver_is_verified_as_file_directory_and_url() {
             ],
         );
     }
-    // Downloaded: the file with its attestation, nothing else.
+    // A downloaded file with its attestation, and nothing else.
     std::fs::create_dir(folder.join("here")).unwrap();
     let short = Path::new(&name).file_name().unwrap().to_str().unwrap();
     for one in [short.to_owned(), file(short)] {
@@ -106,7 +106,7 @@ fn published_driver_is_verified_as_file_directory_and_url() {
 }
 
 #[test]
-fn attestation_that_was_tampered_with_is_refused_by_name() {
+fn a_manipulated_attestation_is_refused_and_named() {
     let space = published();
     let folder = space.path();
     let (name, other) = (key(MODULES[0].0, OLD), key(MODULES[1].0, OLD));
@@ -162,7 +162,7 @@ fn attestation_that_was_tampered_with_is_refused_by_name() {
     ];
     for (content, message) in cases {
         space.put(&format!("to/{}", file(&name)), &content);
-        // The index says it all the same: it is whoever's who wrote the attestation.
+        // The index is changed as well: the author of the attestation could have written it.
         let mut lying: Value = serde_json::from_str(&index).unwrap();
         for entry in lying["artifacts"].as_array_mut().unwrap() {
             if entry["key"] == name {
@@ -180,7 +180,7 @@ fn attestation_that_was_tampered_with_is_refused_by_name() {
 }
 
 #[test]
-fn artifact_that_was_tampered_with_is_refused_by_name() {
+fn a_manipulated_artifact_is_refused_and_named() {
     let space = published();
     let folder = space.path();
     let (name, other) = (key(MODULES[0].0, OLD), key(MODULES[1].0, OLD));
@@ -198,7 +198,7 @@ fn artifact_that_was_tampered_with_is_refused_by_name() {
             "it is not signed by a given key",
         ],
     );
-    // The artifact.
+    // A manipulated artifact.
     space.put(&format!("to/{name}"), "0ne");
     check(&[
         &name,
@@ -208,7 +208,7 @@ fn artifact_that_was_tampered_with_is_refused_by_name() {
     ]);
     space.put(&format!("to/{name}"), "on");
     check(&["artifact          FAILED"]);
-    // An artifact with the attestation of another kernel's: what a mirror would do.
+    // An artifact with the attestation of another kernel, as a malicious mirror could offer it.
     space.put(&format!("to/{name}"), MODULES[1].2);
     space.put(
         &format!("to/{}", file(&name)),
@@ -218,7 +218,7 @@ fn artifact_that_was_tampered_with_is_refused_by_name() {
 }
 
 #[test]
-fn index_that_was_tampered_with_is_refused_by_name() {
+fn a_manipulated_index_is_refused_and_named() {
     let space = published();
     let folder = space.path();
     let name = key(MODULES[0].0, OLD);
@@ -228,7 +228,7 @@ fn index_that_was_tampered_with_is_refused_by_name() {
         assert_says(&said, &["exit 1"]);
         assert_says(&said, message);
     };
-    // The index.
+    // A manipulated index.
     let sums = space.get("to/SHA256SUMS");
     space.put("to/SHA256SUMS", &sums.replace('a', "b"));
     check(&[
@@ -281,7 +281,7 @@ fn index_that_was_tampered_with_is_refused_by_name() {
 }
 
 #[test]
-fn module_signature_is_checked_with_a_certificate() {
+fn a_module_signature_is_checked_with_a_certificate() {
     let grid = grid();
     let folder = grid.path("");
     certificate(&folder, "signing");
@@ -309,7 +309,7 @@ fn module_signature_is_checked_with_a_certificate() {
             "the module is signed; the signature was not checked",
         ],
     );
-    // Without its signature the module is no longer the one that was attested.
+    // Without its signature the module differs from the attested one.
     fs::write(
         &grid.path(&place),
         fs::read(&grid.path("module.ko")).unwrap(),
@@ -329,7 +329,7 @@ fn module_signature_is_checked_with_a_certificate() {
 }
 
 #[test]
-fn output_directory_is_compared_with_its_attestations() {
+fn an_output_directory_is_compared_with_its_attestations() {
     let grid = grid();
     assert_eq!(grid.run(&[]).0, 0);
     let path = grid.path("out").join(file(MODULE));
@@ -371,7 +371,7 @@ fn output_directory_is_compared_with_its_attestations() {
         &verify(&folder, &["out", "--key", "attest.pub"]),
         &["exit 1", "attestation: missing"],
     );
-    // The next run makes it again, the same.
+    // The next run writes the same attestation again.
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(fs::read_to_string(&path).unwrap(), good);
     fs::write(
