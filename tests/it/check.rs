@@ -1,10 +1,10 @@
-//! `plan --check`: whether the files of a plan exist, asked once and remembered.
+//! Tests of `plan --check`: whether the files of a plan exist; answers are cached.
 
 use serde_json::Value;
 use support::server::Server;
 use support::workspace::Workspace;
 
-/// A matrix of two kernels whose packages are at this server.
+/// Returns a matrix of two kernels whose packages are on this server.
 fn workspace(server: &str) -> Workspace {
     let kernel = |release: &str| {
         format!(
@@ -27,7 +27,7 @@ fn workspace(server: &str) -> Workspace {
 const CHECK: [&str; 3] = ["plan", "m.toml", "--check"];
 
 #[test]
-fn files_that_do_not_exist_are_named_and_answers_are_kept() {
+fn missing_files_are_named_and_answers_are_cached() {
     let files = tempfile::tempdir().unwrap();
     driverkit_matrix::fs::write(&files.path().join("4.14.10-1.rpm"), "").unwrap();
     let server = Server::of(files.path());
@@ -50,7 +50,7 @@ fn files_that_do_not_exist_are_named_and_answers_are_kept() {
     assert!(report.starts_with("exit 1\n"), "{report}");
     assert!(report.contains("2 answers from earlier checks"), "{report}");
     assert_eq!(server.requests(), requests, "{report}");
-    // The file is there now, which only a new question shows.
+    // The file exists now, but only a new check finds it.
     driverkit_matrix::fs::write(&files.path().join("4.14.11-1.rpm"), "").unwrap();
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     let report = workspace.run(&[&CHECK[..], &["--check-age", "1s"]].concat());
@@ -64,7 +64,7 @@ fn files_that_do_not_exist_are_named_and_answers_are_kept() {
 }
 
 #[test]
-fn a_server_that_is_down_says_nothing_about_its_files() {
+fn files_of_an_unreachable_server_are_unknown_and_not_missing() {
     let report = workspace("http://127.0.0.1:9").run(&CHECK);
     assert!(report.starts_with("exit 3\n"), "{report}");
     assert!(report.contains("0 missing, 2 unknown"), "{report}");
@@ -79,7 +79,7 @@ fn a_server_that_is_down_says_nothing_about_its_files() {
 }
 
 #[test]
-fn nothing_is_asked_offline() {
+fn check_is_refused_offline_without_a_request() {
     let server = Server::refusing("404 Not Found");
     let report = workspace(&server.address).run(&[&CHECK[..], &["--offline"]].concat());
     assert!(report.starts_with("exit 2\n"), "{report}");

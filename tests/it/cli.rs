@@ -1,4 +1,4 @@
-//! What follows from the definition of the command line: completions and manual pages.
+//! Tests of the command line: completions, manual pages, colours, closed pipes and misspelt names.
 
 use std::process::Command as Process;
 
@@ -14,7 +14,7 @@ fn program(words: &[&str]) -> Command {
 }
 
 #[test]
-fn every_shell_gets_a_script_that_knows_the_commands() {
+fn the_completion_script_of_every_shell_contains_the_commands() {
     for (shell, words) in [
         ("bash", "complete -F _driverkit__matrix"),
         ("zsh", "#compdef driverkit-matrix"),
@@ -28,7 +28,7 @@ fn every_shell_gets_a_script_that_knows_the_commands() {
                 .and(contains("docker-host")),
         );
     }
-    // What bash is to run it can read.
+    // bash itself accepts the script.
     let script = program(&["completion", "bash"]).output().unwrap().stdout;
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("script");
@@ -38,7 +38,7 @@ fn every_shell_gets_a_script_that_knows_the_commands() {
 }
 
 #[test]
-fn completion_without_a_shell_prints_help_and_refuses_others() {
+fn completion_without_a_shell_prints_help_and_unknown_shells_are_refused() {
     for words in [&["completion"][..], &["completion", "help"]] {
         program(words)
             .assert()
@@ -91,7 +91,7 @@ fn every_command_has_a_manual_page() {
 }
 
 #[test]
-fn colour_is_as_the_command_line_says_everywhere() {
+fn the_color_flag_overrides_the_environment() {
     let grid = Grid::new();
     let has_colour = |words: &[&str], forced: &str| {
         let output = grid
@@ -116,7 +116,7 @@ fn colour_is_as_the_command_line_says_everywhere() {
                 vec![&*flag, words[0], words[1]],
                 vec![words[0], words[1], "--color", choice],
             ] {
-                // The other way round than the environment asks for.
+                // The environment requests the opposite.
                 let forced = if is_coloured { "0" } else { "1" };
                 assert_eq!(has_colour(&words, forced), is_coloured, "{words:?}");
             }
@@ -125,7 +125,7 @@ fn colour_is_as_the_command_line_says_everywhere() {
 }
 
 #[test]
-fn an_unknown_command_is_an_error_and_none_prints_help() {
+fn an_unknown_command_is_refused_and_no_command_prints_help() {
     program(&["dokcer"])
         .assert()
         .code(2)
@@ -137,7 +137,7 @@ fn an_unknown_command_is_an_error_and_none_prints_help() {
 }
 
 #[test]
-fn log_records_requests_made_again_without_their_credentials() {
+fn the_log_records_retries_without_credentials() {
     use httptest::responders::{cycle, status_code};
     use httptest::{Expectation, Server, matchers::request};
 
@@ -187,7 +187,7 @@ fn log_records_requests_made_again_without_their_credentials() {
 }
 
 #[test]
-fn reader_that_leaves_is_no_error() {
+fn a_closed_pipe_is_no_error() {
     let folder = tempfile::tempdir().unwrap();
     let kernels: Vec<String> = (0..400)
         .map(|number| format!("{{ release = \"6.1.{number}-1-amd64\", headers = [\"a.deb\"] }}"))
@@ -238,7 +238,7 @@ fn reader_that_leaves_is_no_error() {
         ("run --help", 0),
         ("plan missing.toml", 2),
     ] {
-        // Nobody ever reads either of them.
+        // The pipe has no reader.
         for is_error_closed in [false, true] {
             let mut command = Process::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
             let (reader, writer) = std::io::pipe().unwrap();
@@ -260,7 +260,7 @@ fn reader_that_leaves_is_no_error() {
 }
 
 #[test]
-fn misspelt_names_on_the_command_line_have_the_nearest_or_all() {
+fn misspelt_names_are_refused_with_a_suggestion() {
     let directory = tempfile::tempdir().unwrap();
     driverkit_matrix::fs::write(&directory.path().join("debian.toml"), "drivers = []\n").unwrap();
     for (words, expected) in [

@@ -1,4 +1,4 @@
-//! What the documents show is true: every matrix in them can be read, every link leads somewhere.
+//! Tests of the documents: every matrix in them is valid, every link leads to a file, docs/cli.md is up to date.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,7 +22,7 @@ fn documents() -> Vec<(PathBuf, String)> {
     paths.into_iter().map(read).collect()
 }
 
-/// The content of each fenced block of one language.
+/// Returns the content of each fenced block of one language.
 fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = &'a str> {
     text.split("\n```").filter_map(move |part| {
         let (first, rest) = part.split_once('\n')?;
@@ -31,11 +31,11 @@ fn blocks<'a>(text: &'a str, language: &'a str) -> impl Iterator<Item = &'a str>
 }
 
 #[test]
-fn every_matrix_in_the_documents_can_be_read() {
+fn every_matrix_in_the_documents_is_valid() {
     let mut count = 0;
     for (path, text) in documents() {
         for block in blocks(&text, "toml") {
-            // Descriptions of images and excerpts say so by not naming drivers.
+            // Blocks without `drivers` are image descriptions or excerpts.
             if !block.contains("drivers") {
                 continue;
             }
@@ -64,7 +64,7 @@ fn every_link_between_documents_leads_to_a_file() {
             }
             assert!(
                 path.parent().unwrap().join(target).exists(),
-                "{} links to {target}",
+                "{} links to {target}, which does not exist",
                 path.display()
             );
         }
@@ -72,7 +72,7 @@ fn every_link_between_documents_leads_to_a_file() {
 }
 
 #[test]
-fn the_document_of_the_commands_is_up_to_date() {
+fn docs_cli_md_is_up_to_date() {
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
         .args(["generate", "markdown"])
         .output()

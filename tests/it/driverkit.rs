@@ -1,4 +1,4 @@
-//! driverkit's commands, with a fake executor in place of compilers.
+//! Tests of driverkit's commands, with a fake executor in place of compilers.
 
 mod cluster;
 mod docker;

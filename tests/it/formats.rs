@@ -1,11 +1,11 @@
-//! Every command that answers something answers machines too: `--format json`, with builds as `build_id`.
+//! Tests of `--format json`: every command with a result supports it and names builds as `build_id`.
 
 use serde_json::{Value, json};
 
 use crate::run::BUILD;
 use support::grid::Grid;
 
-/// What a command prints to standard output, as JSON.
+/// Returns the standard output of a command, parsed as JSON.
 fn answer(grid: &Grid, words: &[&str]) -> Value {
     let output = grid.program(words).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr);
@@ -14,7 +14,7 @@ fn answer(grid: &Grid, words: &[&str]) -> Value {
 }
 
 #[test]
-fn every_answer_has_a_form_for_machines() {
+fn every_result_is_available_as_json() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     for (words, pointer) in [
@@ -67,7 +67,7 @@ fn every_answer_has_a_form_for_machines() {
 }
 
 #[test]
-fn publishing_and_the_shared_store_answer_machines() {
+fn publishing_and_store_commands_print_json() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     for folder in ["site", "store"] {
@@ -125,7 +125,7 @@ fn publishing_and_the_shared_store_answer_machines() {
 }
 
 #[test]
-fn files_that_are_carried_and_written_are_named_to_machines() {
+fn bundles_and_imports_print_their_files_as_json() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let list = r#"{"AmazonLinux": [{"kernelversion": 1, "kernelrelease": "4.14.10-1.amzn1.x86_64", "target": "amazonlinux", "headers": ["http://h.example.org/a.rpm"]}]}"#;
@@ -200,7 +200,8 @@ fn files_that_are_carried_and_written_are_named_to_machines() {
     }
 }
 
-/// Commands of commands, what a shell or a browser reads, and those that take driverkit's flags and print as it does.
+/// Commands with subcommands, commands whose output is for a shell or a browser, and driverkit's commands, which print
+/// as driverkit does.
 const WITHOUT_JSON: &[&str] = &[
     "bundle",
     "cache",
@@ -212,12 +213,12 @@ const WITHOUT_JSON: &[&str] = &[
     "local",
     "manifest",
     "store",
-    // It writes formats, two of them for machines.
+    // `report` has formats of its own, two of them machine-readable.
     "report",
 ];
 
 #[test]
-fn every_command_of_the_reference_can_answer_machines() {
+fn every_command_in_docs_cli_md_has_a_json_format() {
     let page = std::fs::read_to_string("docs/cli.md").unwrap();
     for part in page.split("\n## driverkit-matrix ").skip(1) {
         let (command, flags) = part.split_once('\n').unwrap();
@@ -238,7 +239,7 @@ fn validate_lists_its_findings_with_their_places() {
 }
 
 #[test]
-fn more_is_said_by_verbose_and_driverkits_short_form_of_version_stays() {
+fn verbose_prints_more_and_v_still_prints_the_version() {
     let grid = Grid::new();
     let say = |words: &[&str]| {
         let output = grid.program(words).output().unwrap();
@@ -267,7 +268,7 @@ fn more_is_said_by_verbose_and_driverkits_short_form_of_version_stays() {
     assert!(text.contains("--quiet"), "{text}");
 }
 
-/// What the program offers a shell for the word at the cursor, the last one or that before `|`.
+/// Returns the completions that the program offers for the word at the cursor: the last word, or the word before `|`.
 fn offered(grid: &Grid, words: &[&str]) -> Vec<String> {
     let cursor = words.iter().position(|word| *word == "|");
     let last = cursor.unwrap_or(words.len());
@@ -309,7 +310,7 @@ fn shells_complete_targets_driver_versions_and_builds() {
     );
     assert_eq!(grid.run(&[]).0, 0);
     assert_eq!(offered(&grid, &["logs", "o"]), [BUILD]);
-    // The script that makes a shell ask.
+    // The script that makes a shell request completions.
     let mut program = grid.program(&[]);
     let script = program.env("COMPLETE", "zsh").output().unwrap();
     let script = String::from_utf8(script.stdout).unwrap();

@@ -1,4 +1,4 @@
-//! `driverkit-matrix images` as a user calls it.
+//! Tests of the command `images`.
 
 use assert_cmd::Command;
 use predicates::str::contains;
@@ -16,7 +16,7 @@ fn images(folder: &std::path::Path) -> Command {
 }
 
 #[test]
-fn the_list_has_a_line_for_each_compiler() {
+fn the_list_of_images_has_a_line_for_each_compiler() {
     let folder = tempfile::tempdir().expect("folder");
     let output = images(folder.path()).output().expect("a list");
     let text = String::from_utf8(output.stdout).expect("UTF-8");
@@ -37,7 +37,7 @@ fn the_list_has_a_line_for_each_compiler() {
 }
 
 #[test]
-fn without_a_folder_of_descriptions_those_of_the_project_count() {
+fn without_a_directory_of_descriptions_the_built_in_ones_are_used() {
     let folder = tempfile::tempdir().expect("folder");
     let list = |here: &std::path::Path| {
         let output = images(folder.path()).current_dir(here).output();
@@ -67,7 +67,7 @@ fn without_a_folder_of_descriptions_those_of_the_project_count() {
 }
 
 #[test]
-fn an_unknown_image_is_named_with_those_that_exist() {
+fn an_unknown_image_is_refused_with_the_existing_names() {
     let folder = tempfile::tempdir().expect("folder");
     images(folder.path())
         .args([
@@ -84,7 +84,7 @@ fn an_unknown_image_is_named_with_those_that_exist() {
 }
 
 #[test]
-fn without_a_mirror_it_says_which_flag_is_missing() {
+fn building_without_a_mirror_is_refused_and_names_the_flag() {
     let folder = tempfile::tempdir().expect("folder");
     images(folder.path())
         .args(["build", "bookworm"])
@@ -94,7 +94,7 @@ fn without_a_mirror_it_says_which_flag_is_missing() {
 }
 
 #[test]
-fn an_image_that_fails_is_an_error_of_the_infrastructure() {
+fn a_failed_image_build_is_an_infrastructure_error() {
     let folder = tempfile::tempdir().expect("folder");
     let empty = format!("debian=file://{}", folder.path().display());
     images(folder.path())

@@ -1,5 +1,5 @@
-//! docs/mistakes.md: what people do wrong, what is printed then, and the exit code. The page is the snapshot: with
-//! `INSTA_UPDATE=always` it is written anew.
+//! Tests of docs/mistakes.md: common mistakes, the output of the program and its exit code. The page is the snapshot:
+//! `INSTA_UPDATE=always` writes it again.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -14,7 +14,7 @@ What the program prints when something is wrong, and with which exit code it end
 changed, 3 something around the program is down. `tests/it/mistakes.rs` makes every mistake of this page and compares.
 ";
 
-/// A matrix that is right.
+/// A valid matrix.
 const GOOD: &str = r#"drivers = ["8.1.0+driver"]
 
 [[target]]
@@ -22,7 +22,7 @@ name = "amazonlinux"
 kernels = [{ release = "4.14.10-1.amzn1.x86_64", headers = ["http://h.example.org/kernel-devel-4.14.10-1.amzn1.x86_64.rpm"] }]
 "#;
 
-/// A matrix of a kernel of Ubuntu.
+/// A valid matrix with an Ubuntu kernel.
 const UBUNTU: &str = r#"drivers = ["8.1.0+driver"]
 
 [[target]]
@@ -32,11 +32,11 @@ kernels = [{ release = "5.15.0-91-generic", version = "101" }]
 
 struct Mistake {
     title: &'static str,
-    /// What of [`GOOD`] is replaced by what.
+    /// A text in [`GOOD`], and its replacement.
     edit: (&'static str, &'static str),
-    /// Whether there was a run before, which could download nothing.
+    /// Whether an offline run, which could download nothing, comes first.
     follows_run: bool,
-    /// `DIRECTORY` stands for the directory in which it is given.
+    /// The command line; `DIRECTORY` stands for the working directory.
     command: &'static str,
 }
 
@@ -505,7 +505,7 @@ fn workspace(mistake: &Mistake) -> Workspace {
 }
 
 #[test]
-fn every_mistake_is_answered_as_the_page_says() {
+fn every_mistake_is_answered_as_in_docs_mistakes_md() {
     let mut page = HEAD.to_owned();
     for mistake in MISTAKES {
         let workspace = workspace(mistake);
@@ -522,7 +522,7 @@ fn every_mistake_is_answered_as_the_page_says() {
         let report = report.replace(&directory, "DIRECTORY");
         let (code, text) = report.split_once('\n').unwrap();
         let code = code.strip_prefix("exit ").unwrap();
-        // Progress says when a server is asked; it is no part of what is wrong.
+        // Lines about requests to servers are progress, not part of the error.
         let text = text
             .lines()
             .filter(|line| !line.starts_with("--- ") && !line.starts_with("asking "))

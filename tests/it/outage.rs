@@ -1,8 +1,8 @@
-//! A whole grid without a network: what fails alike is on the screen once, whatever the size of the grid.
+//! Test of a large grid without a network: equal failures are shown once, whatever the size of the grid.
 
 use support::workspace::Workspace;
 
-/// Kernels of the list; with eight drivers, many times as many builds as a screen has lines.
+/// The number of kernels in the list; with eight drivers there are many more builds than lines on a screen.
 const KERNELS: usize = 289;
 const BUILDS: &str = "2,312";
 
@@ -27,7 +27,7 @@ fn list() -> String {
 }
 
 #[test]
-fn outage_of_a_large_grid_fits_on_one_screen() {
+fn the_summary_of_an_outage_of_a_large_grid_fits_on_one_screen() {
     let workspace = Workspace::new()
         .with("m.toml", MATRIX)
         .with("list.json", &list());
@@ -38,7 +38,7 @@ fn outage_of_a_large_grid_fits_on_one_screen() {
     assert!(shown.len() < 60, "{} lines", shown.len());
     for expected in [
         &*format!("{BUILDS} builds, {BUILDS} artifacts wanted"),
-        // The packages and the drivers' sources.
+        // The files of the packages and of the drivers' sources.
         "297 files are missing for an offline run: out/.driverkit-matrix/missing.txt lists all",
         "download: mirror0.example.org: was not requested",
         &format!(

@@ -1,4 +1,4 @@
-//! A command that waits for a server says so before long.
+//! A command that waits for a server reports this after a short time.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -23,7 +23,7 @@ fn silent_server() -> String {
 }
 
 #[test]
-fn waits_are_said_by_every_command_that_asks_a_bucket_or_mirror() {
+fn every_command_reports_that_it_waits_for_a_bucket_or_mirror() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let server = silent_server();
@@ -111,11 +111,11 @@ fn waits_are_said_by_every_command_that_asks_a_bucket_or_mirror() {
 }
 
 #[test]
-fn manifests_that_are_read_slowly_are_named() {
+fn waiting_for_a_slow_manifest_is_reported() {
     let grid = Grid::new();
     std::fs::create_dir(grid.path("slow")).unwrap();
     std::fs::create_dir(grid.path("dest")).unwrap();
-    // Nobody ever writes to it.
+    // The pipe has no writer.
     let path = grid.path("slow/manifest.json");
     let mode = Mode::RUSR | Mode::WUSR;
     mknodat(CWD, &path, FileType::Fifo, mode, 0).unwrap();
@@ -145,10 +145,10 @@ fn manifests_that_are_read_slowly_are_named() {
 }
 
 #[test]
-fn other_processes_that_use_the_cache_are_waited_for_aloud() {
+fn waiting_for_another_process_that_uses_the_cache_is_reported() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
-    // As `cache gc` does.
+    // Holds the same lock as `cache gc`.
     let _lock = Lock::exclusive(&grid.path("cache/lock")).unwrap();
     let commands: &[&[&str]] = &[
         &["run", "matrix.toml", "--executor", "fake"],
@@ -171,11 +171,11 @@ fn other_processes_that_use_the_cache_are_waited_for_aloud() {
 }
 
 #[test]
-fn uploads_at_the_end_of_a_run_are_said() {
+fn uploads_at_the_end_of_a_run_are_reported() {
     let grid = Grid::new();
     let server = FakeS3::start();
     server.fail(|method, key, _| {
-        // Opening the store writes what names it.
+        // The first upload, of the file that marks a store, is answered.
         while method == "PUT" && !key.ends_with("/driverkit-matrix") {
             std::thread::park();
         }
@@ -197,12 +197,12 @@ fn uploads_at_the_end_of_a_run_are_said() {
     assert!(line.starts_with("[1/1] "), "{line}");
 }
 
-/// The first line that a command prints to standard error; it is ended then.
+/// Returns the first line that a command prints to standard error, and ends the command.
 fn first_line(grid: &Grid, words: &[&str], variables: &[(String, String)]) -> String {
     line_with(grid, words, variables, |_| true)
 }
 
-/// The first such line.
+/// Returns the first line that matches, and ends the command.
 fn line_with(
     grid: &Grid,
     words: &[&str],

@@ -1,4 +1,4 @@
-//! Sources of kernels and the commands around them, by the binary itself.
+//! Tests of sources of kernels and the related commands, through the binary.
 
 use insta::assert_snapshot;
 use support::locks;
@@ -10,7 +10,7 @@ fn matrix(name: &str, kernels: &str) -> String {
     )
 }
 
-/// The kernels of `m.lock`: identity, number of packages, source.
+/// Returns the kernels of `m.lock`: identity, number of packages, source.
 fn locked(workspace: &Workspace) -> Vec<String> {
     let kernel = |kernel: &serde_json::Value| {
         let (name, source) = (locks::name(kernel), kernel["source"].as_str().unwrap());
@@ -22,21 +22,21 @@ fn locked(workspace: &Workspace) -> Vec<String> {
         .collect()
 }
 
-/// What a command printed, without what it said beside that.
+/// Returns the standard output in a report, without standard error.
 fn json_of(report: &str) -> &str {
     let (_, output) = report.split_once("--- out\n").unwrap();
     output.split("--- err\n").next().unwrap()
 }
 
 #[test]
-fn driverkit_folders_are_read() {
+fn driverkit_directories_are_read() {
     let workspace = Workspace::new()
         .with("m.toml", &matrix("*", r#"{ from = "driverkit", path = "config" }"#))
         .with(
             "config/8.1.0+driver/x86_64/centos_4.18.0-80.el8.x86_64_1.yaml",
             "kernelversion: \"1\"\nkernelrelease: 4.18.0-80.el8.x86_64\ntarget: centos\narchitecture: amd64\noutput:\n  module: output/8.1.0+driver/x86_64/falco_centos_4.18.0-80.el8.x86_64_1.ko\nkernelurls:\n  - http://example.org/kernel-devel-4.18.0-80.el8.x86_64.rpm\n",
         )
-        // Numbers without quotes stay as they are written.
+        // Numbers without quotes keep their spelling.
         .with("config/8.1.0+driver/aarch64/vanilla_6.10_7.0.yaml", "kernelversion: 7.0\nkernelrelease: 6.10\ntarget: vanilla\narchitecture: arm64\nkernelconfigdata: Q09ORklHX1g9eQo=\nkernelurls: http://example.org/a, http://example.org/b\n")
         .with("config/9.0.0+driver/x86_64/centos_4.18.0-80.el8.x86_64_1.yaml", "kernelrelease: 4.18.0-80.el8.x86_64\ntarget: centos\narchitecture: amd64\nkernelurls: [http://example.org/kernel-devel-4.18.0-80.el8.x86_64.rpm]\n")
         .with("config/README.md", "no kernel");
@@ -53,7 +53,7 @@ fn driverkit_folders_are_read() {
 }
 
 #[test]
-fn tables_and_texts_are_read() {
+fn csv_and_text_files_are_read() {
     let workspace = Workspace::new()
         .with("m.toml", &matrix("*", r#"{ from = "csv", path = "k.csv" }"#))
         .with("k.csv", "target,kernelrelease,version,arch,headers\nol,4.18.0-80.el8.x86_64,1,x86_64,http://example.org/a.rpm http://example.org/b.rpm\ncentos,5.14.0-1.el9,,,\n");
@@ -112,7 +112,7 @@ fn tables_and_texts_are_read() {
             assert!(report.contains(expected), "{expected}: {report}");
         }
     }
-    assert_eq!(locked(&workspace).len(), 3, "the old lock stays");
+    assert_eq!(locked(&workspace).len(), 3, "the lock must not change");
 
     workspace.put(
         "m.toml",
@@ -149,7 +149,7 @@ fn tables_and_texts_are_read() {
 }
 
 #[test]
-fn several_sources_are_laid_over_each_other() {
+fn kernels_of_several_sources_are_merged() {
     let workspace = Workspace::new()
         .with(
             "m.toml",
@@ -190,7 +190,7 @@ fn several_sources_are_laid_over_each_other() {
 }
 
 #[test]
-fn since_takes_what_was_first_seen_later() {
+fn since_selects_kernels_by_their_first_seen_day() {
     let list = |numbers: &[u32]| {
         let entries: Vec<String> = numbers
             .iter()
@@ -228,7 +228,7 @@ fn since_takes_what_was_first_seen_later() {
 }
 
 #[test]
-fn exported_files_are_those_of_dbg_go() {
+fn exported_files_have_dbg_gos_format() {
     let workspace = Workspace::new().with(
         "m.toml",
         "drivers = [\"8.1.0+driver\"]\nartifacts = [\"module\", \"probe\"]\n[[target]]\nname = \"minikube\"\nkernels = [{ release = \"5.10.57\", version = \"1_1.26.0\", config = \"c\" }]\n[[target]]\nname = \"centos\"\nkernels = [{ release = \"4.18.0-80.el8.x86_64\", headers = [\"http://b/b.rpm\", \"http://a/a.rpm\"] }, { release = \"2.6.32-71.el6.x86_64\", headers = [\"http://a/c.rpm\"] }]\n",
@@ -248,7 +248,7 @@ fn exported_files_are_those_of_dbg_go() {
     - http://a/a.rpm
     - http://b/b.rpm
     "#);
-    // Below the support floors, where nothing can be built.
+    // A kernel below the support floors, for which nothing can be built.
     assert_snapshot!(workspace.get(&format!("{folder}/centos_2.6.32-71.el6.x86_64_1.yaml")), @r#"
     kernelversion: "1"
     kernelrelease: 2.6.32-71.el6.x86_64

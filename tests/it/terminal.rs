@@ -1,4 +1,4 @@
-//! What is left on a terminal: nothing that was drawn while a run went on, whatever happens to the terminal meanwhile.
+//! Tests of the screen after a run: the live display leaves nothing behind, whatever happens to the terminal.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Write as _};
@@ -13,7 +13,7 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::json;
 use support::grid::{Grid, rule, wait_until};
 
-/// A program on a terminal, and what the terminal shows.
+/// A program in a terminal, and the content of the terminal.
 struct Session {
     program: Child,
     keyboard: File,
@@ -23,7 +23,7 @@ struct Session {
 }
 
 impl Session {
-    /// A run of the grid's matrix.
+    /// Starts a run of the grid's matrix.
     fn begin(grid: &Grid, height: u16, width: u16) -> Self {
         let controller = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&controller).unwrap();
@@ -35,7 +35,7 @@ impl Session {
             terminal.unwrap().into()
         };
         resize(&controller, height, width);
-        // The terminal is the program's own, so that Ctrl-C reaches it.
+        // The terminal becomes the program's controlling terminal, so that Ctrl-C reaches the program.
         let program = Command::new("setsid")
             .arg("--ctty")
             .arg(support::program())
@@ -60,7 +60,7 @@ impl Session {
         let mut output = File::from(controller.try_clone().unwrap());
         let reader = std::thread::spawn(move || {
             let mut bytes = [0; 4096];
-            // Reading fails when nobody has the terminal open any more.
+            // Reading fails when no process has the terminal open any more.
             while let Ok(length @ 1..) = output.read(&mut bytes) {
                 shown.lock().unwrap().process(&bytes[..length]);
             }
@@ -92,7 +92,7 @@ impl Session {
         wait_until(text, || self.shown().contains(text));
     }
 
-    /// The exit code, and all that was ever printed and not removed.
+    /// Waits for the end; returns the exit code and all text that was printed and not removed.
     fn end(mut self) -> (Option<i32>, String) {
         let status = self.program.wait().unwrap();
         self.reader.join().unwrap();
@@ -117,7 +117,7 @@ fn resize(terminal: &OwnedFd, height: u16, width: u16) {
     tcsetwinsize(terminal, size).unwrap();
 }
 
-/// Nothing is left of the display of running builds.
+/// Asserts that nothing is left of the display of running builds.
 fn assert_nothing_is_stale(text: &str) {
     for drawn in ["[=", "[>", "[ ", "and 1 more", "  module ", "about "] {
         assert!(
@@ -127,7 +127,7 @@ fn assert_nothing_is_stale(text: &str) {
     }
 }
 
-/// Four builds, each of which compiles as long as it is told.
+/// Four builds whose compile behaves as `then` says.
 fn grid(then: &serde_json::Value) -> Grid {
     let grid = Grid::of_four();
     grid.fake(&[rule("module*", then)]);
@@ -135,7 +135,7 @@ fn grid(then: &serde_json::Value) -> Grid {
 }
 
 #[test]
-fn a_terminal_of_ten_lines_that_is_resized_keeps_no_drawn_line() {
+fn resizing_a_small_terminal_leaves_no_line_of_the_live_display() {
     let grid = grid(&json!({ "delay-milliseconds": 1_500, "code": 1, "log": "broken" }));
     let session = Session::begin(&grid, 10, 100);
     session.wait_for("[");
@@ -151,7 +151,7 @@ fn a_terminal_of_ten_lines_that_is_resized_keeps_no_drawn_line() {
 }
 
 #[test]
-fn ctrl_c_leaves_the_summary_and_no_drawn_line() {
+fn ctrl_c_leaves_the_summary_and_no_line_of_the_live_display() {
     let grid = grid(&json!({ "hangs": true }));
     let mut session = Session::begin(&grid, 10, 100);
     session.wait_for("  module");
@@ -163,7 +163,7 @@ fn ctrl_c_leaves_the_summary_and_no_drawn_line() {
 }
 
 #[test]
-fn five_lines_show_the_bar() {
+fn a_terminal_of_five_lines_shows_the_progress_bar() {
     let grid = grid(&json!({ "delay-milliseconds": 1_500, "code": 1 }));
     let session = Session::begin(&grid, 5, 100);
     session.wait_for("and 3 more");
