@@ -1,4 +1,4 @@
-//! A bucket that is a directory, and servers that are none.
+//! Tests of a directory as a bucket, and of servers that are not object stores.
 
 use driverkit_matrix::bucket::{
     Attribute, Attributes, Bucket, BucketFault, BucketSettings, Put, PutMode, PutOptions,
@@ -14,7 +14,7 @@ fn directory() -> (tempfile::TempDir, Bucket) {
     (folder, bucket)
 }
 
-/// A bucket at a server that answers as it likes.
+/// Opens a bucket at a simulated server.
 fn at(server: &Server) -> Bucket {
     let settings = BucketSettings {
         variables: [
@@ -31,7 +31,7 @@ fn at(server: &Server) -> Bucket {
 }
 
 #[tokio::test]
-async fn directory_keeps_objects_under_their_names() {
+async fn a_directory_stores_objects_under_their_names() {
     let (folder, bucket) = directory();
     let attributes = Attributes::from_iter([(Attribute::CacheControl, "no-cache")]);
     let options = PutOptions::from(attributes);
@@ -56,7 +56,7 @@ async fn directory_keeps_objects_under_their_names() {
 }
 
 #[tokio::test]
-async fn object_over_the_limit_is_refused() {
+async fn an_object_over_the_limit_is_refused() {
     let (_folder, bucket) = directory();
     bucket.create("a", "four").await.unwrap();
     let error = bucket.get("a", 3).await.unwrap_err();
@@ -64,7 +64,7 @@ async fn object_over_the_limit_is_refused() {
 }
 
 #[tokio::test]
-async fn large_file_arrives_whole() {
+async fn a_large_file_is_uploaded_completely() {
     let (folder, bucket) = directory();
     let content: Vec<u8> = (0..40_u32 << 20)
         .map(|at| (at / 7).to_le_bytes()[0])
@@ -78,7 +78,7 @@ async fn large_file_arrives_whole() {
 }
 
 #[test]
-fn missing_directory_is_told_with_advice() {
+fn a_missing_directory_is_refused_with_advice() {
     let error = Bucket::open(&"file:///nowhere/at/all".parse().unwrap()).unwrap_err();
     assert_eq!(error.fault, BucketFault::NoBucket, "{error}");
     assert!(
@@ -89,7 +89,7 @@ fn missing_directory_is_told_with_advice() {
 }
 
 #[tokio::test]
-async fn answers_of_servers_that_are_no_store_have_classes() {
+async fn wrong_responses_are_classified_without_credentials() {
     let page = "<!DOCTYPE html><html><body>Log in</body></html>";
     let refusal = |code: &str| {
         format!(
@@ -182,7 +182,7 @@ async fn answers_of_servers_that_are_no_store_have_classes() {
 }
 
 #[tokio::test]
-async fn server_that_is_busy_is_asked_again() {
+async fn a_busy_server_is_retried() {
     let server = Server::run();
     server.expect(Expectation::matching(any()).times(3).respond_with(cycle![
         status_code(503).body("<Code>SlowDown</Code>"),
@@ -196,7 +196,7 @@ async fn server_that_is_busy_is_asked_again() {
 }
 
 #[tokio::test]
-async fn server_that_is_gone_is_unreachable() {
+async fn a_refused_connection_is_reported_as_unreachable() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = free.local_addr().unwrap();
     drop(free);

@@ -1,4 +1,4 @@
-//! Files carried from one machine to another, and runs without a network.
+//! Tests of bundles, which carry files from one machine to another, and of runs without a network.
 
 use std::path::Path;
 
@@ -20,7 +20,7 @@ fn program(folder: &Path, arguments: &[&str]) -> (i32, String) {
     (output.status.code().unwrap(), text)
 }
 
-/// A matrix of two Fedora kernels whose mirror is `server`, and of one driver there.
+/// Writes a matrix of two Fedora kernels and one driver; `server` is the mirror for both.
 fn matrix(folder: &Path, server: &str) {
     let text = format!(
         "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"fedora\"\nkernels = [\n    \
@@ -51,7 +51,7 @@ fn mirror(folder: &Path) {
 }
 
 #[test]
-fn a_bundle_carries_what_a_plan_needs() {
+fn a_bundle_contains_all_files_of_a_plan() {
     let folder = tempfile::tempdir().unwrap();
     let served = folder.path().join("served");
     mirror(&served);
@@ -65,7 +65,7 @@ fn a_bundle_carries_what_a_plan_needs() {
     assert!(said.contains("wrote 3 files"), "{said}");
     let asked = server.requests();
 
-    // On the other machine everything is there: nobody is asked, and nothing is missing.
+    // The other machine has everything from the bundle: nothing is requested, and nothing is missing.
     let (code, said) = program(
         folder.path(),
         &["--cache", "two", "bundle", "import", "b.tar"],
@@ -86,7 +86,7 @@ fn a_bundle_carries_what_a_plan_needs() {
     let bytes = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
     assert_eq!(bytes("b.tar"), bytes("c.tar"));
 
-    // A bit that fell over is found.
+    // A flipped bit is detected.
     let mut damaged = bytes("b.tar");
     let position = damaged
         .windows(RPM.len())
@@ -109,7 +109,7 @@ fn a_bundle_carries_what_a_plan_needs() {
 }
 
 #[test]
-fn offline_names_every_missing_file() {
+fn an_offline_run_names_every_missing_file() {
     let folder = tempfile::tempdir().unwrap();
     driverkit_matrix::fs::write(
         &folder.path().join("m.toml"),

@@ -1,4 +1,5 @@
-//! The fuzz targets of `fuzz/` over a few inputs: they follow the program's interface, and real bytes pass.
+//! Runs the fuzz targets of `fuzz/` over a few inputs, so that they compile with the current interface and accept real
+//! files.
 
 #[path = "../../fuzz/src/lib.rs"]
 #[expect(
@@ -10,7 +11,7 @@ mod targets;
 
 use std::path::Path;
 
-/// What a fuzz target does with its bytes.
+/// A fuzz target: a function that processes bytes.
 type Target = fn(&[u8]);
 
 fn data(name: &str) -> Vec<u8> {
@@ -19,7 +20,7 @@ fn data(name: &str) -> Vec<u8> {
 }
 
 #[test]
-fn damaged_inputs_panic_in_no_target() {
+fn no_fuzz_target_panics_on_damaged_inputs() {
     let module = [
         b"0x1\tx\tvmlinux\tEXPORT_SYMBOL\n\0".to_vec(),
         data("artifacts/6.1-rt-amd64.ko"),
@@ -38,7 +39,7 @@ fn damaged_inputs_panic_in_no_target() {
     ];
     for (target, input) in inputs {
         target(&input);
-        // Cut short, and with a byte changed, at places all over it.
+        // The input is truncated, and one byte is changed, at many positions.
         for place in (0..input.len()).step_by(input.len() / 40 + 1) {
             target(&input[..place]);
             let mut changed = input.clone();

@@ -1,4 +1,4 @@
-//! The difference of two manifests.
+//! Tests of the difference between two manifests.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use proptest::prelude::*;
 use support::events::{build, facts, missing, not_run, report, there};
 use support::nights::Year;
 
-/// What a run has of a kernel: its number, what came of it, and its package.
+/// A kernel in a run: its number, its outcome and its package.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Kernel {
     number: u8,
@@ -57,7 +57,7 @@ fn record(kernel: Kernel) -> BuildRecord {
     })
 }
 
-/// The manifest of a run that ended, or that a signal stopped.
+/// Returns the manifest of a run, which either ended or was stopped by a signal.
 fn manifest(kernels: &[Kernel], is_stopped: bool) -> Manifest {
     let mut manifest = Manifest::new(&facts("run", kernels.len(), kernels.len()));
     manifest.builds = kernels.iter().copied().map(record).collect();
@@ -124,7 +124,7 @@ fn equal_runs_have_no_difference() {
     assert_eq!(diff(&one, &one).count(Change::Unknown), 1);
 }
 
-/// What a program reads whose version knows an index of names only.
+/// Returns the rows as an older version wrote them, with an index that contains only names.
 fn with_index_of_names(bytes: &[u8]) -> Vec<u8> {
     let magic = [0x5e, 0x2a, 0x4d, 0x18];
     let at = bytes.windows(4).rposition(|four| four == magic).unwrap();
@@ -147,7 +147,7 @@ fn with_index_of_names(bytes: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn index_of_the_rows_says_what_the_rows_say() {
+fn the_index_of_the_rows_equals_the_rows() {
     let folder = tempfile::tempdir().unwrap();
     let year = Year {
         kernels: 100,
@@ -168,7 +168,7 @@ fn index_of_the_rows_says_what_the_rows_say() {
 }
 
 #[test]
-fn interrupted_or_partial_run_proves_nothing_of_what_it_does_not_name() {
+fn kernels_missing_from_a_partial_run_are_unknown() {
     let whole = manifest(
         &[kernel(1, Outcome::Failed), kernel(2, Outcome::Built)],
         false,
@@ -188,7 +188,7 @@ fn interrupted_or_partial_run_proves_nothing_of_what_it_does_not_name() {
 }
 
 #[test]
-fn kernel_with_the_same_packages_under_another_name_is_renamed() {
+fn a_kernel_with_the_same_packages_and_another_name_is_renamed() {
     let renamed = Kernel {
         package: 1,
         ..kernel(2, Outcome::Built)
@@ -200,7 +200,7 @@ fn kernel_with_the_same_packages_under_another_name_is_renamed() {
     assert_eq!(found.counts, BTreeMap::from([(Change::Renamed, 1)]));
     let from = found.changes[0].renamed_from.as_ref().unwrap();
     assert!(from.as_str().contains("6.1.1-1"), "{from}");
-    // Two that came for one that went: nobody knows which it is.
+    // If two new kernels have the packages of the lost kernel, neither counts as renamed.
     let other = Kernel {
         package: 1,
         ..kernel(3, Outcome::Built)
@@ -233,7 +233,7 @@ fn failures_with_one_cause_are_one_group() {
 }
 
 #[test]
-fn what_still_fails_says_since_when() {
+fn continuing_failures_show_their_first_day() {
     let failing = |since: [&str; 2]| {
         let mut manifest = manifest(
             &[kernel(1, Outcome::Failed), kernel(2, Outcome::Failed)],
@@ -252,8 +252,8 @@ fn what_still_fails_says_since_when() {
 }
 
 #[test]
-fn suggested_rule_holds_all_failures_and_nothing_that_was_built() {
-    // Stretches, single ones, and more of them than fit on a line.
+fn the_suggested_rule_matches_exactly_the_failures() {
+    // Ranges, single kernels, and more of them than fit on a line.
     let failing = |number: u8| number.is_multiple_of(7) || (100..=140).contains(&number);
     let outcome = |number| {
         if failing(number) {
@@ -282,7 +282,7 @@ fn suggested_rule_holds_all_failures_and_nothing_that_was_built() {
 }
 
 #[test]
-fn markdown_has_no_markup_of_foreign_text() {
+fn markup_in_messages_is_escaped_in_markdown() {
     let mut now = manifest(&[kernel(1, Outcome::Failed)], false);
     let failure = now.builds[0].artifacts[0].failure.as_mut().unwrap();
     failure.message = "<script>|`x`](http://h) \u{1b}[31m".to_owned();
@@ -319,7 +319,7 @@ fn kernels() -> impl Strategy<Value = Vec<Kernel>> {
     })
 }
 
-/// The same by looking through both lists for each kernel.
+/// Computes the same by searching both lists for each kernel.
 fn naive(old: &[Kernel], new: &[Kernel], stopped: (bool, bool)) -> Vec<(u8, Change)> {
     let find = |kernels: &[Kernel], number| {
         kernels
@@ -371,7 +371,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn difference_is_that_of_a_naive_search(
+    fn the_difference_equals_that_of_a_naive_search(
         old in kernels(),
         new in kernels(),
         stopped in any::<(bool, bool)>(),

@@ -1,6 +1,6 @@
-//! Whether JSON fits a schema.
+//! Checks JSON against a schema.
 
-/// Asserts that a JSON text fits a JSON Schema.
+/// Asserts that a JSON text matches a JSON Schema.
 pub(crate) fn assert_fits(schema: &str, text: &str) {
     let schema = jsonschema::validator_for(&serde_json::from_str(schema).unwrap()).unwrap();
     let value = serde_json::from_str(text).unwrap();

@@ -1,4 +1,4 @@
-//! The crate as a library: a grid is planned, run and read without the command line.
+//! Tests of the crate as a library: planning, running and reading a grid without the command line.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use driverkit_matrix::store::Store;
 use support::grid::Grid;
 
 #[test]
-fn grid_is_planned_run_and_read_without_the_command_line() {
+fn a_grid_is_planned_run_and_read_through_the_library() {
     let grid = Grid::of_four();
     let context = Context::new(grid.path("cache"));
     let wanted = PlanRequest {

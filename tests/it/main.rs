@@ -1,5 +1,5 @@
-//! What needs nothing but the program: no Docker, no mirror, no real kernel. Compilers are a fake executor, servers are
-//! on loopback. What needs more is in `tests/system`.
+//! Tests that need only the program: no Docker, no mirror, no real kernel. Compilers are simulated by a fake executor,
+//! and servers listen on loopback. Tests that need more are in `tests/system`.
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

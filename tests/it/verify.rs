@@ -1,4 +1,4 @@
-//! Checks of artifacts, on small real ones (`tests/data/artifacts`) and on damaged copies of them.
+//! Tests of the checks of artifacts, with small real ones (`tests/data/artifacts`) and damaged copies of them.
 
 use std::path::Path;
 
@@ -13,7 +13,7 @@ fn artifact(name: &str) -> Vec<u8> {
     fs::read(&folder.join(name)).unwrap()
 }
 
-/// The facts of a tree with this release and configuration.
+/// Returns the facts of a kernel tree with this release and configuration.
 fn tree(release: &str, settings: &[&str]) -> KernelTreeFacts {
     let folder = tempfile::tempdir().unwrap();
     let config = format!("CONFIG_{}=y\n", settings.join("=y\nCONFIG_"));
@@ -35,7 +35,7 @@ const REALTIME: [&str; 5] = [
     "MODVERSIONS",
 ];
 
-/// The kernel that `6.1-rt-amd64.ko` was made for.
+/// The kernel for which `6.1-rt-amd64.ko` was built.
 fn realtime_tree() -> KernelTreeFacts {
     tree("6.1.0-50-rt-amd64", &REALTIME)
 }
@@ -45,7 +45,7 @@ const SYMVERS: &str = "0xbdfb6dbb\t__fentry__\tvmlinux\tEXPORT_SYMBOL\t\n\
     0x92997ed8\t_printk\tvmlinux\tEXPORT_SYMBOL\t\n\
     0x0e1cb016\tmodule_layout\tvmlinux\tEXPORT_SYMBOL\t\n";
 
-/// All defects as one text; empty for a good module.
+/// Returns all defects as one text; empty for a good module.
 fn defects_of(bytes: &[u8], tree: &KernelTreeFacts, symvers: &str) -> String {
     let expected = ExpectedModule {
         name: "falco",
@@ -67,7 +67,7 @@ fn good_modules_of_three_kernels_pass() {
             SYMVERS,
             "6.1.0-50-rt-amd64 SMP preempt_rt mod_unload modversions",
         ),
-        // Both real-time and preemptible, and the vermagic says only the latter.
+        // The kernel is both real-time and preemptible, but the vermagic contains only `preempt`.
         (
             "6.12-rt-amd64.ko",
             Architecture::Amd64,
@@ -85,7 +85,7 @@ fn good_modules_of_three_kernels_pass() {
             &layout_of_6_12,
             "6.12.117+deb13-rt-amd64 SMP preempt mod_unload modversions",
         ),
-        // Without versions of symbols.
+        // A module without symbol versions.
         (
             "7.2-arm64.ko",
             Architecture::Arm64,
@@ -116,7 +116,7 @@ fn good_modules_of_three_kernels_pass() {
 }
 
 #[test]
-fn every_disagreement_with_the_kernel_is_a_defect() {
+fn every_difference_from_the_kernel_is_a_defect() {
     let bytes = artifact("6.1-rt-amd64.ko");
     let vermagic = "6.1.0-50-rt-amd64 SMP preempt_rt mod_unload modversions";
     assert_eq!(
@@ -152,7 +152,7 @@ fn every_disagreement_with_the_kernel_is_a_defect() {
 }
 
 #[test]
-fn a_symbol_without_its_version_is_a_defect() {
+fn a_symbol_without_a_version_is_a_defect() {
     // The entry of _printk in section __versions gets another name.
     let mut bytes = artifact("6.1-rt-amd64.ko");
     let entry = 0x9299_7ed8_u32.to_le_bytes();
@@ -177,7 +177,7 @@ fn damaged_modules_are_refused() {
             "{length} bytes"
         );
     }
-    // Whatever byte is flipped, nothing panics.
+    // No flipped byte causes a panic.
     for position in 0..good.len() {
         let mut damaged = good.clone();
         damaged[position] ^= 0xff;
@@ -198,7 +198,7 @@ fn damaged_modules_are_refused() {
 }
 
 #[test]
-fn probes() {
+fn defects_of_probes_are_found() {
     let good = artifact("probe.o");
     assert!(verify_probe(&good).is_ok());
     let defects = |bytes: &[u8]| verify_probe(bytes).unwrap_err().to_string();
@@ -221,7 +221,7 @@ fn probes() {
     assert!(defects(&artifact("6.1-rt-amd64.ko")).starts_with("it is for machine"));
 }
 
-/// Changes a name where it stands between NUL characters.
+/// Changes a name that is between NUL characters.
 fn rename(bytes: &[u8], name: &str) -> Vec<u8> {
     let mut bytes = bytes.to_vec();
     let text = format!("\0{name}\0");
