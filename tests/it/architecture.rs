@@ -1,7 +1,7 @@
-//! Rules of the code base that the compiler does not check: who imports whom, and how large a file may be.
+//! Rules of the code base that the compiler does not check, such as allowed imports and the size of a file.
 //!
-//! Sources are parsed, so groups, nested groups, `super::super` and paths in expressions count; code under
-//! `#[cfg(test)]` does not.
+//! The sources are parsed, so groups, nested groups, `super::super` and paths in expressions count; code under
+//! `#[cfg(test)]` does not count.
 
 mod errors;
 mod facts;
@@ -15,13 +15,14 @@ use facts::FACTS;
 use names::Named;
 use sources::{ModulePath, is_test_file, sources};
 
-/// Rooms whose files still import each other in circles of more than two.
+/// Top-level modules whose files still import each other in cycles of more than two files.
 const ROOMS_WITH_CIRCLES: &[&str] = &["cli", "discover", "executor", "source"];
 
-/// Rooms in which not even two files import each other.
+/// Top-level modules whose files must not import each other at all, not even in pairs.
 const ROOMS_WITHOUT_CIRCLES: &[&str] = &["engine", "recipe", "resolve", "run", "session"];
 
-/// The table of docs/architecture.md: for each module, those that it may import, and whether its row names them.
+/// The table of docs/architecture.md: for each module, the modules that it may import, and whether the row lists them
+/// by name.
 fn table() -> BTreeMap<String, (BTreeSet<String>, bool)> {
     let text = include_str!("../../docs/architecture.md");
     let table = text
@@ -57,13 +58,13 @@ fn table() -> BTreeMap<String, (BTreeSet<String>, bool)> {
         .collect()
 }
 
-/// What each source file names; tests are left out.
+/// Returns the paths that each source file names, without tests.
 fn names() -> BTreeMap<&'static [String], &'static [Named]> {
     let files = FACTS.iter().filter(|facts| !facts.is_of_tests);
     files.map(|facts| (&*facts.module, &*facts.names)).collect()
 }
 
-/// What each top-level module imports, with the modules in it that do.
+/// Returns the modules that each top-level module imports, with the files that import them.
 fn imports() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     let mut imports: BTreeMap<String, BTreeMap<String, BTreeSet<String>>> = BTreeMap::new();
     for (path, names) in names() {
@@ -100,7 +101,7 @@ fn modules_import_only_what_the_architecture_allows() {
 }
 
 #[test]
-fn every_permission_of_the_architecture_is_used() {
+fn every_import_that_the_architecture_allows_is_used() {
     let imports = imports();
     let mut unused = Vec::new();
     for (module, (allowed, is_named)) in table() {
@@ -116,7 +117,7 @@ fn every_permission_of_the_architecture_is_used() {
 }
 
 #[test]
-fn table_of_the_architecture_has_no_circle() {
+fn the_table_of_the_architecture_has_no_cycle() {
     let graph = table()
         .into_iter()
         .map(|(module, (allowed, _))| (module, allowed))
@@ -125,9 +126,9 @@ fn table_of_the_architecture_has_no_circle() {
 }
 
 #[test]
-fn files_of_a_room_import_each_other_in_no_circle() {
+fn files_of_a_module_do_not_import_each_other_in_a_cycle() {
     let all = names();
-    // What a `mod.rs` passes on is its child's.
+    // A name that a `mod.rs` re-exports belongs to the child module.
     let mut passed_on: BTreeMap<(ModulePath, String), ModulePath> = BTreeMap::new();
     for (module, names) in &all {
         for named in names.iter().filter(|named| named.is_reexport) {
@@ -185,7 +186,7 @@ fn files_of_a_room_import_each_other_in_no_circle() {
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 
-/// The sets of two or more that can all be reached from each other.
+/// Returns the sets of two or more nodes that can all be reached from each other.
 fn circles(graph: &BTreeMap<String, BTreeSet<String>>) -> Vec<BTreeSet<String>> {
     let reached = |from: &String| {
         let mut seen = BTreeSet::new();
@@ -231,5 +232,8 @@ fn files_stay_small() {
             (code > 500).then(|| format!("{}: {code} lines", source.path.display()))
         })
         .collect();
-    assert!(large.is_empty(), "these files want splitting: {large:#?}");
+    assert!(
+        large.is_empty(),
+        "these files are longer than 500 lines; split them: {large:#?}"
+    );
 }

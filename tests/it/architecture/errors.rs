@@ -1,10 +1,10 @@
-//! Errors return their causes; they do not print them.
+//! An error returns its cause or prints it, but not both.
 
 use syn::visit::Visit;
 
 use super::facts::FACTS;
 
-/// An error's own text, and the fields that are its sources.
+/// The message of an error, and the fields that are its sources.
 #[derive(Default)]
 struct ErrorTexts {
     found: Vec<String>,
@@ -52,7 +52,7 @@ impl<'ast> Visit<'ast> for ErrorTexts {
     }
 }
 
-/// The errors of a file that print their causes.
+/// Returns the errors of a file that print their causes.
 pub(super) fn repeated_causes(file: &syn::File) -> Vec<String> {
     let mut texts = ErrorTexts::default();
     texts.visit_file(file);
@@ -60,7 +60,7 @@ pub(super) fn repeated_causes(file: &syn::File) -> Vec<String> {
 }
 
 #[test]
-fn errors_say_their_cause_or_return_it_but_not_both() {
+fn errors_print_their_cause_or_return_it_but_not_both() {
     let found: Vec<_> = FACTS.iter().flat_map(|facts| &facts.errors).collect();
     assert!(
         found.is_empty(),

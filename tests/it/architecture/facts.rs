@@ -1,4 +1,4 @@
-//! What is to be known of each source file: it is parsed once for all tests.
+//! Facts about each source file, which is parsed once for all tests.
 
 use std::path::PathBuf;
 use std::sync::{LazyLock, Mutex};

@@ -1,13 +1,13 @@
-//! Asynchronous code does no file work.
+//! Asynchronous code must not read or write files.
 
 use syn::visit::{self, Visit};
 
 use super::facts::FACTS;
 
-/// Rooms whose asynchronous code leaves file work to `crate::fs::blocking`.
+/// Top-level modules whose asynchronous code must use `crate::fs::blocking` for file work.
 const ROOMS_WITHOUT_FILE_WORK: &[&str] = &["engine", "recipe", "run"];
 
-/// Methods of the store, outcomes and the output directory that read, write or wait for many bytes.
+/// Methods of the store, outcomes and the output directory that may read, write or wait for a long time.
 const FILE_WORK: &[&str] = &[
     "discard_tree",
     "has_whole_blob",
@@ -20,7 +20,7 @@ const FILE_WORK: &[&str] = &[
     "seal_tree",
 ];
 
-/// Finds file work in asynchronous code; a closure that is handed to a thread that may wait is none.
+/// Finds file work in asynchronous code; closures that run on a blocking thread are not searched.
 struct AsyncFileWork {
     is_async: bool,
     found: Vec<String>,
@@ -92,7 +92,7 @@ impl<'ast> Visit<'ast> for AsyncFileWork {
     }
 }
 
-/// The calls in asynchronous code of a file that do file work.
+/// Returns the calls in a file's asynchronous code that do file work.
 pub(super) fn asynchronous_file_work(file: &syn::File) -> Vec<String> {
     let mut work = AsyncFileWork {
         is_async: false,
@@ -103,7 +103,7 @@ pub(super) fn asynchronous_file_work(file: &syn::File) -> Vec<String> {
 }
 
 #[test]
-fn asynchronous_code_leaves_file_work_to_threads_that_may_wait() {
+fn asynchronous_code_does_file_work_on_blocking_threads_only() {
     let mut wrong = Vec::new();
     for facts in FACTS.iter().filter(|facts| !facts.is_of_tests) {
         if ROOMS_WITHOUT_FILE_WORK.contains(&facts.module[0].as_str()) {

@@ -1,4 +1,4 @@
-//! What source files name of the crate.
+//! The paths of the crate that source files name.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use super::sources::{ModulePath, Source};
 /// A path that a file names, made absolute.
 pub(super) struct Named {
     pub(super) path: ModulePath,
-    /// Whether it stands in a `pub use`: its module passes it on.
+    /// Whether the path is in a `pub use`, so that the module re-exports it.
     pub(super) is_reexport: bool,
 }
 
@@ -21,7 +21,7 @@ struct Names {
     is_reexport: bool,
 }
 
-/// What a file names; tests in it are left out.
+/// Returns the paths that a file names, without its tests.
 pub(super) fn names_of(source: &Source, file: &syn::File) -> Vec<Named> {
     let children = file.items.iter().filter_map(|item| match item {
         syn::Item::Mod(module) => Some(module.ident.to_string()),
@@ -38,7 +38,7 @@ pub(super) fn names_of(source: &Source, file: &syn::File) -> Vec<Named> {
 }
 
 impl Names {
-    /// Takes a path whose first word says where it begins.
+    /// Records a path; its first word tells where the path starts.
     fn take(&mut self, words: &[String]) {
         let mut base = self.module.clone();
         let mut rest = words;
@@ -136,7 +136,7 @@ impl<'ast> Visit<'ast> for Names {
         visit::visit_path(self, path);
     }
 
-    /// Arguments of macros are not parsed: their words are looked through.
+    /// Arguments of macros are not parsed: their text is searched for paths.
     fn visit_macro(&mut self, called: &'ast syn::Macro) {
         let text = called.tokens.to_string().replace(' ', "");
         for rest in text.split("crate::").skip(1) {

@@ -31,7 +31,7 @@ pub(super) fn sources() -> Vec<Source> {
             }
         }
     }
-    assert!(files.len() > 20, "the sources were not found");
+    assert!(files.len() > 20, "src contains no source files");
     files
 }
 
