@@ -1,4 +1,4 @@
-//! Archives of apt, made here.
+//! Creates archives in apt's layout.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -22,7 +22,7 @@ pub fn package(name: &str, version: &str, architecture: &str, depends: &str) -> 
     )
 }
 
-/// The packages of one kernel version in the index of `architecture`.
+/// Returns the index entries of one kernel version for `architecture`.
 pub fn linux(
     abi: &str,
     kbuild: &str,
@@ -69,7 +69,7 @@ impl Mirror {
         driverkit_matrix::fs::write(&self.folder.path().join(path), bytes).unwrap();
     }
 
-    /// Writes a suite whose indexes are compressed as their extension says.
+    /// Writes a suite; the extension of each index gives its compression.
     pub fn suite(&self, suite: &str, indexes: &[(&str, &str, &str)]) {
         let mut release = format!("Origin: Debian\nSuite: {suite}\nMD5Sum:\n 0 1 x\nSHA256:\n");
         for (architecture, extension, text) in indexes {

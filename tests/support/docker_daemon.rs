@@ -1,4 +1,4 @@
-//! Docker daemons of a test's own: real ones, which needs root, as dockerd does.
+//! Real Docker daemons for single tests; starting `dockerd` needs root.
 
 use std::path::Path;
 use std::process::{Child, Command};
@@ -11,10 +11,10 @@ use crate::service::{connect, in_namespaces};
 pub const SETUP: &str =
     "these tests start daemons of their own, which needs root: run scripts/setup.sh";
 
-/// How often a daemon is started again whose containerd was too slow.
+/// How often a daemon is started again if its containerd starts too slowly.
 const RESTARTS: usize = 3;
 
-/// A Docker daemon with directories of its own.
+/// A Docker daemon with its own directories.
 pub struct Daemon {
     process: Child,
     pub folder: tempfile::TempDir,
@@ -24,14 +24,14 @@ pub struct Daemon {
 }
 
 impl Daemon {
-    /// One that listens on a socket of its own.
+    /// Starts a daemon that listens on its own socket.
     pub fn on_socket() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let address = format!("unix://{}", folder.path().join("docker.sock").display());
         Self::start(folder, &address, &[])
     }
 
-    /// One that listens on a port of this machine, and takes only clients with a certificate.
+    /// Starts a daemon that listens on a port of this machine and accepts only clients with a certificate.
     pub fn with_tls() -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_certificates(folder.path());
@@ -64,9 +64,9 @@ impl Daemon {
         }
     }
 
-    /// Starts it again after its end, with what it had.
+    /// Starts the daemon again with the same data after it has ended.
     pub fn start_again(&mut self) {
-        // Of one that was killed: its process number is another's by now.
+        // The file is from a killed daemon; another process may have its process ID by now.
         drop(std::fs::remove_file(self.folder.path().join("pid")));
         self.process = spawn(self.folder.path(), &self.arguments);
     }
@@ -81,8 +81,8 @@ impl Daemon {
         connect(&self.address, &mut self.process, self.folder.path(), SETUP).await;
     }
 
-    /// Waits until it answers or ends; true if it ended because its containerd did not start within the ten seconds
-    /// that dockerd gives it, which a busy machine may need longer for.
+    /// Waits until the daemon answers or ends; returns true if it ended because its containerd did not start within the
+    /// ten seconds that dockerd allows, which is too short on a busy machine.
     async fn has_slow_containerd(&mut self) -> bool {
         while DockerExecutor::connect_to(&self.address).await.is_err() {
             if self.process.try_wait().unwrap().is_some() {
@@ -94,18 +94,18 @@ impl Daemon {
         false
     }
 
-    /// Sends a signal to dockerd itself.
+    /// Sends a signal to `dockerd` itself.
     pub fn signal(&self, signal: Signal) {
         let id = self.process.id();
         let children = std::fs::read_to_string(format!("/proc/{id}/task/{id}/children"));
         let child = children.unwrap_or_default().trim().parse().ok();
         if let Some(child) = child.and_then(Pid::from_raw) {
-            // Gone already is fine.
+            // It is fine if the process has ended already.
             let _ = kill_process(child, signal);
         }
     }
 
-    /// Ends it by a signal to dockerd itself.
+    /// Ends the daemon with a signal to `dockerd` itself.
     pub fn end(&mut self, signal: Signal) {
         self.signal(signal);
         self.process.wait().unwrap();
@@ -133,7 +133,7 @@ impl Drop for Daemon {
     }
 }
 
-/// A certificate authority, a server's certificate for 127.0.0.1 and a client's, made by openssl.
+/// Creates a certificate authority, a server certificate for 127.0.0.1 and a client certificate with openssl.
 pub fn make_certificates(folder: &Path) {
     let script = "
         openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca-key.pem -out ca.pem

@@ -1,10 +1,10 @@
-//! One kernel and one driver as driverkit's users name them.
+//! One kernel and one driver, configured as driverkit's users do it.
 
 use driverkit_matrix::fs;
 
 use crate::grid::Grid;
 
-/// The configuration of the grid's build, as driverkit's own files have it.
+/// Returns the configuration of the grid's build as a driverkit file.
 pub fn config(grid: &Grid) -> String {
     let urls: Vec<String> = grid
         .headers("1")
@@ -34,7 +34,7 @@ pub fn docker(grid: &Grid, words: &[&str]) -> assert_cmd::Command {
     command
 }
 
-/// Puts the grid's driver where GitHub has it, and asks for it as that version.
+/// Stores the grid's driver under the path that GitHub uses, and configures this version of it.
 pub fn serve_driver(grid: &Grid, version: &str) {
     let sources = grid.path("sources/falcosecurity/libs/archive");
     fs::create_folder(&sources).unwrap();

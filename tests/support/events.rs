@@ -1,4 +1,4 @@
-//! Events of a run that never was, for tests of what reads events.
+//! Events of a simulated run, to test the readers of events.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use driverkit_matrix::plan::{Build, BuildSettings, LeftOut};
 use driverkit_matrix::report::log_path;
 use jiff::Timestamp;
 
-/// The moment at which the runs of tests start.
+/// The start time of the simulated runs.
 pub const START: &str = "2026-11-23T01:00:00Z";
 
-/// An event `millis` after the start.
+/// Returns an event `millis` milliseconds after the start.
 pub fn event(millis: u64, kind: EventKind) -> Event {
     let elapsed = Duration::from_millis(millis);
     Event {
@@ -61,7 +61,7 @@ pub fn build(release: &str, architecture: Architecture, driver: &str) -> Build {
     }
 }
 
-/// A build that left the queue at second `second` and worked for 14.2 seconds; without artifacts.
+/// Returns a build that left the queue at second `second` and took 14.2 seconds, without artifacts.
 pub fn report(build: &Build, second: u64) -> BuildReport {
     BuildReport {
         build_id: build.id(),
@@ -131,7 +131,7 @@ fn artifact(build: &Build, artifact: Artifact, status: Status) -> ArtifactReport
     }
 }
 
-/// An artifact that is there.
+/// Returns an artifact that exists.
 pub fn there(build: &Build, kind: Artifact, status: Status) -> ArtifactReport {
     let release = build.kernel.release.as_str();
     ArtifactReport {
@@ -145,7 +145,7 @@ pub fn there(build: &Build, kind: Artifact, status: Status) -> ArtifactReport {
     }
 }
 
-/// An artifact that is not there.
+/// Returns an artifact that does not exist.
 pub fn missing(build: &Build, kind: Artifact, failure: &Failure) -> ArtifactReport {
     ArtifactReport {
         failure: Some(failure.clone()),
@@ -153,12 +153,12 @@ pub fn missing(build: &Build, kind: Artifact, failure: &Failure) -> ArtifactRepo
     }
 }
 
-/// An artifact that was not begun.
+/// Returns an artifact that was not started.
 pub fn not_run(build: &Build, kind: Artifact) -> ArtifactReport {
     artifact(build, kind, Status::NotRun)
 }
 
-/// What an old driver says of a new kernel.
+/// Returns the error of an old driver compiled for a new kernel.
 pub fn compile_error() -> Failure {
     Failure {
         first_error: Some(CompilerError {
@@ -220,7 +220,7 @@ pub fn left_out(release: &str, rule: &str, reason: &str) -> LeftOut {
     }
 }
 
-/// A finished build at second `second`.
+/// Returns the event of a build that finished at second `second`.
 pub fn finished(build: &Build, second: u64, artifacts: Vec<ArtifactReport>) -> Event {
     let report = BuildReport {
         artifacts: artifacts.into(),
@@ -232,7 +232,7 @@ pub fn finished(build: &Build, second: u64, artifacts: Vec<ArtifactReport>) -> E
     )
 }
 
-/// A build that cost nothing: everything was there.
+/// Returns the event of a fully cached build.
 pub fn cached(build: &Build, second: u64) -> Event {
     let artifacts = vec![there(build, Artifact::Module, Status::Cached)];
     let report = BuildReport {
@@ -246,7 +246,7 @@ pub fn cached(build: &Build, second: u64) -> Event {
     event(second * 1000, EventKind::BuildFinished(Arc::new(report)))
 }
 
-/// A run with something of everything.
+/// Returns the events of a run that contains each kind of result.
 #[expect(clippy::too_many_lines, reason = "a list of events")]
 pub fn small_run(run_id: &str) -> Vec<Event> {
     let facts = RunFacts {

@@ -1,5 +1,5 @@
-//! A small server that speaks as much of S3 as publishing needs, remembers what it was asked, and goes wrong as a test
-//! wants it. It checks no signatures: a real server does that in tests/system.
+//! A small server that implements the part of S3 that publishing needs, records its requests, and returns the faults
+//! that a test sets. It checks no signatures: tests/system does that with a real server.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use driverkit_matrix::bucket::BucketSettings;
 
-/// What a test finds in messages and files if a credential gets there.
+/// Credentials that tests search for in messages and files.
 pub const KEY: &str = "planted-key-id";
 pub const SECRET: &str = "planted-secret-key";
 
-/// An answer that is not the server's own: status, content type, body.
+/// A response set by a test: status, content type, body.
 pub type Fault = (u16, &'static str, &'static str);
 
 type Faults = dyn FnMut(&str, &str, &mut Objects) -> Option<Fault> + Send;
@@ -24,7 +24,7 @@ pub type Objects = BTreeMap<String, Stored>;
 #[derive(Clone, Debug, Default)]
 pub struct Stored {
     pub body: Vec<u8>,
-    /// `content-type`, `cache-control`, `x-amz-acl` and own metadata.
+    /// `content-type`, `cache-control`, `x-amz-acl` and user metadata.
     pub headers: BTreeMap<String, String>,
     version: usize,
 }
@@ -37,7 +37,7 @@ struct State {
     faults: Option<Box<Faults>>,
 }
 
-/// The server; its bucket is `builds`.
+/// The server; the bucket is called `builds`.
 pub struct FakeS3 {
     address: String,
     state: Arc<Mutex<State>>,
@@ -70,7 +70,7 @@ impl FakeS3 {
         self.state.lock().unwrap()
     }
 
-    /// Lets `faults` answer the requests that it wants to, by method and key; it may change objects before.
+    /// Lets `faults` answer requests, selected by method and key; it may change the objects first.
     pub fn fail(
         &self,
         faults: impl FnMut(&str, &str, &mut Objects) -> Option<Fault> + Send + 'static,
@@ -82,7 +82,7 @@ impl FakeS3 {
         self.state().faults = None;
     }
 
-    /// What was asked since the last time: `PUT driver/x86_64/name`, in order.
+    /// Returns the requests since the last call, in order: `PUT driver/x86_64/name`.
     pub fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.state().requests)
     }
@@ -95,7 +95,7 @@ impl FakeS3 {
         change(&mut self.state().objects);
     }
 
-    /// What the environment of a program must say of it.
+    /// Returns the environment variables with which a program uses the server.
     pub fn variables(&self) -> Vec<(String, String)> {
         [
             ("AWS_ENDPOINT_URL", format!("http://{}", self.address)),
@@ -106,7 +106,7 @@ impl FakeS3 {
         .to_vec()
     }
 
-    /// How to open it, with few retries.
+    /// Returns settings that open the bucket, with few retries.
     pub fn settings(&self) -> BucketSettings {
         BucketSettings {
             variables: self.variables(),
@@ -160,7 +160,7 @@ fn read_request(reader: &mut BufReader<TcpStream>) -> Option<Request> {
     })
 }
 
-/// A path without escapes; a plus sign is one only if it is escaped, as at S3.
+/// Decodes a path; as in S3, only an escaped plus sign is a plus sign.
 fn decoded(path: &str) -> String {
     let path = path.replace('+', "%20");
     let mut bytes = Vec::new();

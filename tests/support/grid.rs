@@ -1,5 +1,5 @@
-//! A small grid in a directory of its own: tiny header packages, a flat driver, a module that passes the checks, and a
-//! fake executor that writes down what it was asked to do.
+//! A small grid in its own directory: tiny header packages, a flat driver, a module that passes the checks, and a fake
+//! executor that records its jobs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use crate::server::Server;
 
 pub const RELEASE: &str = "6.1.0-1-amd64";
 
-/// The words that a module for the kernel of [`Grid::headers`] has after its release.
+/// The flags after the release in the vermagic of a module for the kernel of [`Grid::headers`].
 const FLAGS: &str = "SMP mod_unload";
 
 pub struct Grid {
@@ -64,7 +64,7 @@ impl Grid {
         self.write("matrix.toml", text);
     }
 
-    /// A flat driver called scap in directory `name`, whose C file holds `content`.
+    /// Writes a flat driver called scap in directory `name`; `content` is the content of its C file.
     pub fn write_driver(&self, name: &str, content: &str) {
         self.write(
             &format!("{name}/Makefile"),
@@ -81,7 +81,7 @@ impl Grid {
         self.write(&format!("{name}/configure/CHECK/test.c"), "int x;\n");
     }
 
-    /// The header packages of version `6.1.<number>-1`, whose tree says that it is of kernel `release`.
+    /// Writes the header packages of version `6.1.<number>-1`, whose tree is of kernel `release`.
     pub fn write_headers(&self, number: &str, release: &str) {
         let [arch, common, kbuild] = self.headers(number);
         let base = "usr/src/linux-headers-6.1.0-1-amd64";
@@ -109,7 +109,7 @@ impl Grid {
         .expect("written");
     }
 
-    /// The paths of the header packages of version `6.1.<number>-1`.
+    /// Returns the paths of the header packages of version `6.1.<number>-1`.
     pub fn headers(&self, number: &str) -> [PathBuf; 3] {
         let version = format!("6.1.{number}-1");
         [
@@ -120,7 +120,7 @@ impl Grid {
         .map(|name| self.path(&name))
     }
 
-    /// A matrix of kernels `6.1.<number>-1-amd64` and the driver in `driver`.
+    /// Returns a matrix of kernels `6.1.<number>-1-amd64` and the driver in `driver`.
     pub fn matrix(&self, numbers: &[&str]) -> String {
         let kernels: Vec<String> = numbers.iter().map(|number| self.kernel(number)).collect();
         format!(
@@ -135,7 +135,8 @@ impl Grid {
         format!("{{ release = \"6.1.{number}-1-amd64\", headers = {headers:?} }}")
     }
 
-    /// What the fake executor does, in front of its usual answers: checks say yes, modules and probes are good.
+    /// Sets the script of the fake executor: these rules, followed by the default ones: checks answer yes, modules and
+    /// probes are good.
     pub fn fake(&self, rules: &[Value]) {
         let mut ids = vec!["toolchain-module".to_owned(), "toolchain-probe".to_owned()];
         for driver in ["driver", "other"].map(|name| self.path(name)) {
@@ -168,7 +169,7 @@ impl Grid {
         self.write("fake.json", script.to_string());
     }
 
-    /// The program in the grid's directory.
+    /// Returns the program, to be run in the grid's directory.
     pub fn program(&self, words: &[&str]) -> Command {
         let mut command = Command::cargo_bin("driverkit-matrix").expect("the program");
         command
@@ -180,7 +181,7 @@ impl Grid {
         command
     }
 
-    /// Runs the matrix with the fake executor; returns the exit code and what it said.
+    /// Runs the matrix with the fake executor; returns the exit code and the output.
     pub fn run(&self, words: &[&str]) -> (i32, String) {
         let mut all = vec!["run", "matrix.toml", "--executor", "fake"];
         if !words.contains(&"--jobs") {
@@ -194,7 +195,7 @@ impl Grid {
         )
     }
 
-    /// The same, while the test goes on.
+    /// Starts such a run without waiting for its end.
     pub fn start(&self, words: &[&str]) -> Child {
         std::process::Command::new(crate::program())
             .args(["run", "matrix.toml", "--executor", "fake"])
@@ -207,7 +208,7 @@ impl Grid {
             .expect("the program")
     }
 
-    /// Waits until the fake executor has begun so many jobs since the last time.
+    /// Waits until the fake executor has started `count` jobs since the last call of [`Grid::jobs`].
     pub fn wait_for_jobs(&self, count: usize) {
         wait_until(&format!("{count} jobs"), || {
             let text = std::fs::read_to_string(self.path("journal")).unwrap_or_default();
@@ -215,7 +216,7 @@ impl Grid {
         });
     }
 
-    /// Lets the matrix take the packages from a server in place of the grid's directory.
+    /// Changes the matrix so that it reads the packages from a server instead of the grid's directory.
     pub fn point_to(&self, server: &Server) {
         let folder = self.path("").display().to_string();
         self.edit_matrix(folder.trim_end_matches('/'), &server.address);
@@ -228,7 +229,7 @@ impl Grid {
         self.write_matrix(&text.replace(from, to));
     }
 
-    /// The status of every build of the last run, sorted.
+    /// Returns the status of every build of the last run, sorted.
     pub fn statuses(&self) -> Vec<Status> {
         let builds = self.manifest().builds;
         let mut statuses: Vec<Status> = builds.iter().map(|build| build.status).collect();
@@ -236,7 +237,7 @@ impl Grid {
         statuses
     }
 
-    /// The jobs that the fake executor ran since the last time, by the first word of their names.
+    /// Returns the jobs that the fake executor ran since the last call, by the first word of their names.
     pub fn jobs(&self) -> Vec<String> {
         let path = self.path("journal");
         let text = std::fs::read_to_string(&path).unwrap_or_default();
@@ -253,14 +254,14 @@ impl Grid {
         read_manifest(&self.path("out/manifest.json")).expect("a manifest")
     }
 
-    /// The only build of the last run.
+    /// Returns the only build of the last run.
     pub fn record(&self) -> BuildRecord {
         let mut builds = self.manifest().builds;
         assert_eq!(builds.len(), 1, "{builds:#?}");
         builds.remove(0)
     }
 
-    /// Status, class and message of the only build's first artifact.
+    /// Returns status, class and message of the only build's first artifact.
     pub fn outcome(&self) -> (String, String, String) {
         let artifact = self.record().artifacts.remove(0);
         let (class, message) = artifact
@@ -271,7 +272,7 @@ impl Grid {
     }
 }
 
-/// Waits, a minute at most, until something is so.
+/// Waits, at most a minute, until the condition holds.
 pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
     for _ in 0..1200 {
         if is_so() {
@@ -279,20 +280,20 @@ pub fn wait_until(what: &str, is_so: impl Fn() -> bool) {
         }
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
-    panic!("waited in vain for {what}");
+    panic!("timed out waiting for {what}");
 }
 
-/// The same, for so many jobs.
+/// Returns a rule of the fake executor for `count` jobs.
 pub fn rule_for(count: u32, job: &str, then: &Value) -> Value {
     json!({ "job": job, "times": count, "then": then })
 }
 
-/// A rule of the fake executor.
+/// Returns a rule of the fake executor.
 pub fn rule(job: &str, then: &Value) -> Value {
     json!({ "job": job, "then": then })
 }
 
-/// A tar archive with these files.
+/// Returns a tar archive with these files.
 pub fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in files {
@@ -306,12 +307,12 @@ pub fn tarball(files: &[(&str, &str)]) -> Vec<u8> {
     builder.into_inner().expect("memory")
 }
 
-/// A Debian package with these files.
+/// Returns a Debian package with these files.
 pub fn deb(files: &[(&str, &str)]) -> Vec<u8> {
     deb_of(&tarball(files))
 }
 
-/// A Debian package with the files of this tar archive.
+/// Returns a Debian package with the files of this tar archive.
 pub fn deb_of(data: &[u8]) -> Vec<u8> {
     let mut package = b"!<arch>\n".to_vec();
     for (name, content) in [
@@ -347,12 +348,12 @@ fn object(architecture: object::Architecture, sections: &[(&str, &[u8])]) -> Vec
     object.write().expect("memory")
 }
 
-/// A module called scap for kernel `release`.
+/// Returns a module called scap for kernel `release`.
 pub fn module(release: &str) -> Vec<u8> {
     module_of(Architecture::Amd64, release)
 }
 
-/// The same for a machine.
+/// Returns a module called scap for kernel `release` and an architecture.
 pub fn module_of(architecture: Architecture, release: &str) -> Vec<u8> {
     let (machine, flags) = match architecture {
         Architecture::Amd64 => (object::Architecture::X86_64, FLAGS.to_owned()),

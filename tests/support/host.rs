@@ -1,9 +1,9 @@
-//! Programs of this machine.
+//! Runs programs of this machine.
 
 use std::path::Path;
 use std::process::Command;
 
-/// What a program prints; one that fails ends the test.
+/// Returns the output of a program; a program that fails ends the test.
 pub fn run(program: &str, arguments: &[&str], folder: &Path) -> String {
     let output = Command::new(program)
         .args(arguments)

@@ -1,4 +1,4 @@
-//! The entries of the kernel lists: of the real ones where they are, else one of each kind.
+//! The entries of the kernel lists: the real lists if available, otherwise one kernel of each kind.
 
 use std::path::PathBuf;
 
@@ -22,8 +22,8 @@ pub struct Lists {
 }
 
 impl Lists {
-    /// The lists in the directory named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the
-    /// checkout; else a few real entries, which is said on standard error.
+    /// Reads the lists in the directory named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, or in `../shared/data` next to the
+    /// checkout; if they do not exist, uses a few real entries and reports this on standard error.
     pub fn read() -> Self {
         let place = std::env::var_os("DRIVERKIT_MATRIX_KERNEL_LISTS")
             .map_or_else(|| crate::root().join("../shared/data"), PathBuf::from);
@@ -37,7 +37,7 @@ impl Lists {
             let text = std::fs::read_to_string(&path).unwrap_or_else(|_| {
                 are_real = false;
                 eprintln!(
-                    "{} is not there: a few entries stand for it",
+                    "{} does not exist: a few entries are used instead",
                     path.display()
                 );
                 let folder = crate::root().join("tests/data");

@@ -1,4 +1,4 @@
-//! What tests and benchmarks share: small grids, servers, daemons, real kernels, and measuring.
+//! Shared by tests and benchmarks: small grids, servers, daemons, real kernels, and measurements.
 
 #![expect(
     missing_docs,
@@ -43,12 +43,12 @@ pub fn root() -> &'static Path {
     here.ancestors().nth(2).expect("tests/support is in it")
 }
 
-/// The built program.
+/// The path of the built program.
 pub fn program() -> PathBuf {
     assert_cmd::cargo::cargo_bin("driverkit-matrix")
 }
 
-/// A directory for files that tests make once and keep: `target/tmp`.
+/// The directory for files that tests create once and keep: `target/tmp`.
 pub fn scratch() -> PathBuf {
     let program = program();
     let target = program.ancestors().nth(2).expect("target/PROFILE/program");

@@ -1,4 +1,4 @@
-//! The kernel lists of full scale: real ones where they are, else made ones of the same size and shape.
+//! Full-size kernel lists: the real ones if available, otherwise generated ones of the same size and shape.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub struct Lists {
     pub paths: [PathBuf; 2],
 }
 
-/// The lists in the directory named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the checkout;
-/// else lists that are made in `folder`, which is said on standard error.
+/// Returns the lists in the directory named by `DRIVERKIT_MATRIX_KERNEL_LISTS`, or in `../shared/data` next to the
+/// checkout; if they do not exist, generates lists in `folder` and reports this on standard error.
 pub fn find_or_make(folder: &Path) -> Lists {
     let place = std::env::var_os("DRIVERKIT_MATRIX_KERNEL_LISTS")
         .map_or_else(|| crate::root().join("../shared/data"), PathBuf::from);
@@ -35,7 +35,7 @@ pub fn find_or_make(folder: &Path) -> Lists {
         "{} has no kernel lists: made ones of the same size and shape are used\n",
         place.display()
     );
-    // Nobody may be listening.
+    // Standard error may be closed.
     drop(std::io::stderr().write_all(notice.as_bytes()));
     let paths = NAMES.map(|name| folder.join(name));
     for (path, (machine, count)) in paths.iter().zip([("x86_64", 4_544), ("aarch64", 1_890)]) {
@@ -45,14 +45,14 @@ pub fn find_or_make(folder: &Path) -> Lists {
     Lists { paths }
 }
 
-/// A kernel of a made list: its release, its version and its packages.
+/// A kernel of a generated list: release, version and packages.
 type Entry = (String, String, Vec<String>);
 
-/// A target of made lists, its key in them, and its kernels by their numbers, for the machine type.
+/// A target of generated lists, its key in them, and a function that returns a kernel by its number and machine type.
 pub type Family = (&'static str, &'static str, fn(usize, &str) -> Entry);
 
-/// The targets of a made list, with releases, packages and addresses as real lists have them: one package for the first
-/// three, and for the others two, each at two mirrors.
+/// The targets of a generated list, with releases, packages and URLs like in real lists: one package for the first
+/// three, two packages for the others, each on two mirrors.
 pub const FAMILIES: [Family; 5] = [
     ("centos", "CentOS", |number, machine| {
         let (patch, build) = (number % 997, number / 997);
@@ -107,7 +107,7 @@ fn ubuntu(flavour: &str, number: usize, machine: &str) -> Entry {
     (format!("{abi}-{flavour}"), version, urls.concat())
 }
 
-/// A list of `count` kernels of these targets in turn.
+/// Returns a list of `count` kernels, of each target in turn.
 pub fn make(machine: &str, count: usize, families: &[Family]) -> String {
     let mut lists: std::collections::BTreeMap<&str, Vec<String>> =
         std::collections::BTreeMap::new();
@@ -125,7 +125,7 @@ pub fn make(machine: &str, count: usize, families: &[Family]) -> String {
     format!("{{{}}}", lists.join(",\n"))
 }
 
-/// A matrix that takes all of both lists.
+/// Returns a matrix that selects everything in both lists.
 pub fn matrix(lists: &Lists) -> String {
     let [amd64, arm64] = lists.paths.each_ref().map(|path| path.to_string_lossy());
     format!(

@@ -1,10 +1,10 @@
-//! What locks hold.
+//! Reads the content of locks.
 
 use serde_json::Value;
 
 use crate::workspace::Workspace;
 
-/// The kernels of a lock, as JSON.
+/// Returns the kernels of a lock as JSON.
 pub fn lines(workspace: &Workspace, lock: &str) -> Vec<Value> {
     let lock = workspace.get(lock);
     let lines = lock.lines().skip(1);
@@ -13,7 +13,7 @@ pub fn lines(workspace: &Workspace, lock: &str) -> Vec<Value> {
         .collect()
 }
 
-/// `target release #version architecture`.
+/// Returns `target release #version architecture`.
 pub fn name(kernel: &Value) -> String {
     let text = |key: &str| kernel[key].as_str().unwrap_or_default();
     format!(
@@ -25,7 +25,7 @@ pub fn name(kernel: &Value) -> String {
     )
 }
 
-/// The addresses of a kernel's packages.
+/// Returns the URLs of a kernel's packages.
 pub fn urls(kernel: &Value) -> Vec<String> {
     let packages = kernel["packages"].as_array().unwrap().iter();
     packages

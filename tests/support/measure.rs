@@ -3,19 +3,19 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// How often the memory of a running command is looked at.
+/// How often the memory of a running command is read.
 const MEMORY_INTERVAL: Duration = Duration::from_millis(2);
 
-/// What one run of a command took.
+/// The measurements of one run of a command.
 #[derive(Clone, Copy, Debug)]
 pub struct Measured {
-    /// From its start to its end.
+    /// The time from start to end.
     pub wall: Duration,
-    /// The highest resident memory that was seen, in MiB.
+    /// The highest resident memory that was read, in MiB.
     pub peak_mebibytes: u64,
 }
 
-/// Runs a command with its output thrown away; one that fails ends the benchmark.
+/// Runs a command and discards its output; a command that fails ends the benchmark.
 pub fn measure(command: &mut Command) -> Measured {
     let start = Instant::now();
     let mut child = command

@@ -1,16 +1,16 @@
-//! Says what runs of the program took.
+//! Prints the measurements of runs of the program.
 
 use std::time::Duration;
 
 use crate::measure::Measured;
 use crate::tell::{median, tell};
 
-/// The middle wall time.
+/// Returns the median of the wall times.
 pub fn wall(runs: &[Measured]) -> Duration {
     median(runs.iter().map(|run| run.wall).collect())
 }
 
-/// Prints the middle wall time and the highest memory.
+/// Prints the median of the wall times and the highest memory.
 pub fn report(what: &str, runs: &[Measured], target: &str) {
     let peak = runs.iter().map(|run| run.peak_mebibytes).max();
     let result = format!(

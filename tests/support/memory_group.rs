@@ -1,4 +1,4 @@
-//! Bounds the memory of a program under test, with all that it starts and reads: a leak ends in a kill.
+//! Limits the memory of a program under test, with its children and page cache: a leak ends in a kill.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// A control group with a limit on memory; without one where this machine lets nobody make groups.
+/// A control group with a memory limit; if this machine does not allow groups, there is none.
 pub struct MemoryGroup {
     folder: Option<PathBuf>,
     mebibytes: u64,
@@ -24,7 +24,8 @@ impl MemoryGroup {
         Self { folder, mebibytes }
     }
 
-    /// Words of a shell by which it enters the group. Its data has the same limit, which holds without a group too.
+    /// Returns the shell commands that enter the group. The data segment has the same limit, which also works without a
+    /// group.
     pub fn entrance(&self) -> String {
         let data = format!("ulimit -d {}", self.mebibytes << 10);
         match &self.folder {
@@ -36,7 +37,7 @@ impl MemoryGroup {
 
 impl Drop for MemoryGroup {
     fn drop(&mut self) {
-        // Processes leave a group a moment after they were waited for.
+        // Processes leave a group shortly after they were waited for.
         for _ in 0..50 {
             let gone = |folder: &PathBuf| std::fs::remove_dir(folder).is_ok();
             if self.folder.as_ref().is_none_or(gone) {
@@ -47,7 +48,7 @@ impl Drop for MemoryGroup {
     }
 }
 
-/// Where groups for memory may be made, best first: below this process's own, or at the top.
+/// Returns the possible parents of a memory group, best first: this process's own group, or the root.
 fn parents() -> Vec<PathBuf> {
     let own = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     let is_version_2 = Path::new(MOUNT).join("cgroup.controllers").exists();

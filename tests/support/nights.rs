@@ -1,4 +1,4 @@
-//! Simulated nights of a large grid: the same numbers give the same nights.
+//! Simulated nights of a large grid: equal numbers give equal nights.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 /// A grid over a year.
 #[derive(Clone, Copy, Debug)]
 pub struct Year {
-    /// How many kernels there are in the last night.
+    /// The number of kernels in the last night.
     pub kernels: usize,
-    /// How many driver versions.
+    /// The number of driver versions.
     pub drivers: usize,
-    /// How many of the last nights there are.
+    /// The number of nights to write, counted back from the last one.
     pub nights: usize,
 }
 
-/// The last night.
+/// The number of the last night.
 pub const LAST: usize = 364;
 
-/// The real grid's size: 51,472 builds.
+/// The size of the real grid: 51,472 builds.
 pub const WHOLE: Year = Year {
     kernels: 6_434,
     drivers: 8,
@@ -44,7 +44,7 @@ const TARGETS: [(&str, &str, &str); 8] = [
     ("photon", "6.1.N-1.ph5", "mirror"),
 ];
 
-/// What fails: a class, its phase, a file, what the compiler says, a part of the kernels and drivers, since which night.
+/// Failures: class, phase, file, compiler message, the share of kernels and drivers that fail, and the first night.
 const FAULTS: [(&str, &str, &str, &str, u64, usize, usize); 7] = [
     (
         "compile",
@@ -127,7 +127,7 @@ fn number(of: usize) -> u64 {
     u64::try_from(of).expect("small")
 }
 
-/// Midnight of a day after 2026-01-01.
+/// Returns the date of a day, counted from 2026-01-01.
 fn date(day: usize) -> jiff::civil::Date {
     let days = i64::try_from(day).expect("small");
     jiff::civil::date(2026, 1, 1)
@@ -135,7 +135,7 @@ fn date(day: usize) -> jiff::civil::Date {
         .expect("a day")
 }
 
-/// Writes what is said of a run. A simulated night need not survive a power failure, and there are hundreds.
+/// Writes the head of a run. A simulated night need not survive a power failure, and there are hundreds.
 #[expect(
     clippy::disallowed_methods,
     reason = "each durable write takes milliseconds"
@@ -145,7 +145,7 @@ fn write_quickly(place: &Path, head: &Value) {
     std::fs::write(place.join("run.json"), head.to_string()).expect("written");
 }
 
-/// Writes the log of the first build of each kind of compile failure.
+/// Writes one log for each kind of compile failure, that of the first build.
 fn write_logs(night: &Manifest, out: &Path) {
     let mut told = BTreeSet::new();
     for build in &night.builds {
@@ -173,7 +173,7 @@ fn write_logs(night: &Manifest, out: &Path) {
     }
 }
 
-/// What the kernels of two targets did with their modules; some of one target cannot be booted.
+/// Returns the proofs of two targets; some kernels of one target cannot be booted.
 fn proof(target: &str, seed: &[u64]) -> Value {
     match target {
         "photon" if noise(&[seed, &[11]].concat()).is_multiple_of(9) => json!({
@@ -188,7 +188,7 @@ fn proof(target: &str, seed: &[u64]) -> Value {
 }
 
 impl Year {
-    /// What the run of a night says, counted from 0 up to [`LAST`].
+    /// Returns the manifest of a night, numbered from 0 to [`LAST`].
     pub fn night(&self, night: usize) -> Manifest {
         let rows: Vec<Value> = (0..self.kernels_of(night))
             .flat_map(|kernel| (0..self.drivers).map(move |driver| (kernel, driver)))
@@ -204,8 +204,8 @@ impl Year {
         manifest
     }
 
-    /// Writes the last night to `out`, with those before as earlier ones: of all but the last two only what is said of the
-    /// run.
+    /// Writes the last night to `out`, and the earlier ones as earlier manifests: all except the last two contain only
+    /// the head of the run.
     pub fn write(&self, out: &Path) {
         let earlier = out.join(".driverkit-matrix/manifests");
         for night in LAST + 1 - self.nights..LAST {
@@ -224,7 +224,7 @@ impl Year {
         write_manifest(&mut last, out).expect("written");
     }
 
-    /// Kernels come all year; the newest is in the last night only.
+    /// New kernels appear all year; the newest is only in the last night.
     fn kernels_of(&self, night: usize) -> usize {
         self.kernels - (self.kernels * (LAST - night)).div_ceil(LAST * 3)
     }

@@ -1,8 +1,7 @@
-//! Real servers of object stores, each with a bucket `builds`, an address of this machine and data in a directory of its
-//! own.
+//! Real object store servers, each with a bucket `builds`, its own port on this machine and its own data directory.
 //!
-//! A server ends with the thread that started it, however that ends; its memory and its files are bounded; and the data that
-//! a killed test left is removed by the next one.
+//! A server ends with the thread that started it, even if that thread is killed. Its memory and files are limited. The
+//! next test removes the data of a killed test.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -14,28 +13,28 @@ use driverkit_matrix::bucket::BucketSettings;
 pub const KEY: &str = "planted-key-id";
 pub const SECRET: &str = "planted-secret-key";
 
-/// The account that azurite knows, which is no secret.
+/// azurite's public default account.
 const AZURE_ACCOUNT: &str = "devstoreaccount1";
 const AZURE_KEY: &str =
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==";
 
-/// The most memory of a server, and the largest file.
+/// The memory limit of a server, and the size limit of a file.
 const MEMORY_BYTES: u64 = 4 << 30;
 const FILE_BYTES: u64 = 2 << 30;
 
-/// Where a server listens that nobody but this machine reaches.
+/// The address on which only this machine reaches a server.
 const LOOPBACK: &str = "127.0.0.1:0";
 
-/// What the names of the servers' directories start with; the process that made it follows.
+/// The prefix of the servers' directories; the ID of the creating process follows.
 const PREFIX: &str = "object-store-";
 
-/// A server that ends with this.
+/// A server, which is stopped on drop.
 pub struct ObjectStore {
     process: Child,
     address: SocketAddr,
     kind: &'static str,
     folder: tempfile::TempDir,
-    /// Where a versioned bucket keeps what was replaced.
+    /// The directory in which a versioned bucket keeps replaced objects.
     versions: Option<tempfile::TempDir>,
 }
 
@@ -60,12 +59,12 @@ fn s3_arguments(command: &mut Command, address: SocketAddr, folder: &Path) {
 }
 
 impl ObjectStore {
-    /// versitygw, which checks every signature.
+    /// Starts versitygw, which checks every signature.
     pub fn s3() -> Self {
         Self::s3_with(|_| ())
     }
 
-    /// The same at another address of this machine, with a free port.
+    /// Starts versitygw at another address of this machine, with a free port.
     pub fn s3_at(address: &str) -> Self {
         Self::start("s3", address, |command, address, folder| {
             s3_arguments(command, address, folder);
@@ -73,7 +72,7 @@ impl ObjectStore {
         })
     }
 
-    /// The same with further arguments before `posix`.
+    /// Starts versitygw with further arguments before `posix`.
     pub fn s3_with(arguments: impl FnOnce(&mut Command)) -> Self {
         Self::start("s3", LOOPBACK, |command, address, folder| {
             s3_arguments(command, address, folder);
@@ -82,7 +81,7 @@ impl ObjectStore {
         })
     }
 
-    /// azurite, which checks every signature. The container is not there yet.
+    /// Starts azurite, which checks every signature. The container does not exist yet.
     pub fn azure() -> Self {
         Self::start("azure", LOOPBACK, |command, address, folder| {
             command.args(["--blobHost", "127.0.0.1", "--blobPort"]);
@@ -139,7 +138,7 @@ impl ObjectStore {
         server
     }
 
-    /// A versioned bucket at versitygw.
+    /// Starts versitygw with a versioned bucket.
     pub fn s3_versioned() -> Self {
         let versions = tempfile::tempdir().unwrap();
         let mut server = Self::start("s3", LOOPBACK, |command, address, folder| {
@@ -154,7 +153,7 @@ impl ObjectStore {
         server
     }
 
-    /// What the S3 server answers to a request that no library has a name for, and the status.
+    /// Sends a request that no library supports to the S3 server; returns the body and the status.
     pub fn request(&self, method: &str, path: &str, body: &str) -> String {
         let output = Command::new("curl")
             .args(["-s", "--noproxy", "*", "-w", "%{http_code}", "-X", method])
@@ -167,12 +166,12 @@ impl ObjectStore {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Where it listens.
+    /// The address on which the server listens.
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
-    /// Creates the container of azurite, which no request of the program does.
+    /// Creates the container in azurite; the program never sends such a request.
     pub fn create_container(&self) {
         let script = r"
             const [port, account, key] = process.argv.slice(1);
@@ -193,7 +192,7 @@ impl ObjectStore {
         assert!(made.success(), "the container could not be created");
     }
 
-    /// What the environment of a program must say of it.
+    /// Returns the environment variables with which a program uses the server.
     pub fn variables(&self) -> Vec<(String, String)> {
         let url = format!("http://{}", self.address);
         let variables = match self.kind {
@@ -213,13 +212,13 @@ impl ObjectStore {
         variables.into_iter().map(owned).collect()
     }
 
-    /// The URL of the bucket, with a prefix.
+    /// Returns the URL of the bucket with a prefix.
     pub fn url(&self, prefix: &str) -> String {
         let scheme = if self.kind == "s3" { "s3" } else { "az" };
         format!("{scheme}://builds/{prefix}")
     }
 
-    /// How to open it, with few retries.
+    /// Returns settings that open the bucket, with few retries.
     pub fn settings(&self, prefix: &str) -> BucketSettings {
         BucketSettings {
             variables: self.variables(),
@@ -228,7 +227,7 @@ impl ObjectStore {
         }
     }
 
-    /// The directory of the bucket of the S3 server, in which an object is a file.
+    /// Returns the directory of the S3 server's bucket, in which each object is a file.
     pub fn folder(&self) -> std::path::PathBuf {
         self.folder.path().join("builds")
     }

@@ -1,4 +1,4 @@
-//! Output directories of runs that never were, with artifacts, to publish.
+//! Output directories of simulated runs, with artifacts to publish.
 
 use std::path::{Path, PathBuf};
 
@@ -22,17 +22,17 @@ pub type Module<'a> = (&'a str, &'a str, &'a str);
 /// The older of two driver versions.
 pub const OLD: &str = "0.20.0+driver";
 
-/// The newer one.
+/// The newer of two driver versions.
 pub const NEW: &str = "0.23.2";
 
-/// Modules of two kernels, for both driver versions.
+/// Modules of two kernels, one of them for both driver versions.
 pub const MODULES: [Module<'_>; 3] = [
     ("6.1.0-1-amd64", OLD, "one"),
     ("6.1.0-2+deb~1-amd64", OLD, "two"),
     ("6.1.0-2+deb~1-amd64", NEW, "three"),
 ];
 
-/// Writes the output directory of run `run_id`, which began `day` days after the first one.
+/// Writes the output directory of run `run_id`, which started `day` days after the first run.
 pub fn write_out(out: &Path, run_id: &str, day: i64, modules: &[Module<'_>]) {
     let mut events = Vec::new();
     let mut rows = Vec::new();
@@ -62,7 +62,7 @@ pub fn write_out(out: &Path, run_id: &str, day: i64, modules: &[Module<'_>]) {
     write_events(out, &events);
 }
 
-/// Writes the manifest that follows from events.
+/// Writes the manifest of these events.
 pub fn write_events(out: &Path, events: &[Event]) {
     let mut reporter = ManifestReporter::create(out).unwrap();
     for event in events {
@@ -79,7 +79,7 @@ fn module(build: &Build, content: &str) -> ArtifactReport {
     }
 }
 
-/// The key of a module.
+/// Returns the key of a module.
 pub fn key(release: &str, driver: &str) -> String {
     let build = build(release, Architecture::Amd64, driver);
     let path: PathBuf = build.artifact_path(Artifact::Module);

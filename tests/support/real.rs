@@ -1,4 +1,4 @@
-//! Real kernels of the Debian mirror that this machine uses, and what it takes to build for them.
+//! Real kernels of this machine's Debian mirror, and what is needed to build for them.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,18 @@ use assert_cmd::Command;
 use driverkit_matrix::fs;
 use serde_json::Value;
 
-/// A kernel that the mirror has.
+/// A kernel of the mirror.
 pub struct Kernel {
-    /// The release by which the loader asks for it: `6.1.176-1-amd64`.
+    /// The release with which the loader requests it: `6.1.176-1-amd64`.
     pub release: String,
-    /// What its header tree calls it: `6.1.0-50-amd64`.
+    /// The release of its header tree: `6.1.0-50-amd64`.
     pub uts_release: String,
     /// The header packages.
     pub urls: Vec<String>,
 }
 
 impl Kernel {
-    /// driverkit's configuration file for it, for amd64, with `more` lines.
+    /// Returns driverkit's configuration file for the kernel, for amd64, with `more` lines.
     pub fn config(&self, more: &str) -> String {
         let urls = self.urls.iter().map(|url| format!("  - {url}\n"));
         format!(
@@ -33,7 +33,7 @@ pub fn vendor() -> PathBuf {
     crate::root().join("vendor")
 }
 
-/// Where this machine's builder images are.
+/// Returns the directory of this machine's builder images.
 pub fn images() -> PathBuf {
     if let Some(folder) = std::env::var_os("DRIVERKIT_MATRIX_IMAGES") {
         return folder.into();
@@ -44,7 +44,7 @@ pub fn images() -> PathBuf {
         .join("driverkit-matrix/images")
 }
 
-/// The program in `folder`, with a cache of its own there and the builder images of this machine.
+/// Returns the program, to be run in `folder` with its own cache and this machine's builder images.
 pub fn program(folder: &Path) -> Command {
     let root = crate::root();
     let mut command = Command::cargo_bin("driverkit-matrix").unwrap();
@@ -52,18 +52,17 @@ pub fn program(folder: &Path) -> Command {
         .current_dir(folder)
         .env("DRIVERKIT_MATRIX_IMAGES", images())
         .env("DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS", root.join("images"))
-        // As a person may name it.
+        // A relative path, as a user may give it.
         .env("DRIVERKIT_MATRIX_CACHE", "cache");
     command
 }
 
-/// The newest plain kernel of bookworm for amd64.
+/// Returns the newest plain kernel of bookworm for amd64.
 pub fn kernel_of_bookworm(folder: &Path) -> Kernel {
     kernel(folder, "plain", "amd64", "amd64")
 }
 
-/// The newest kernel of bookworm of a flavour, for an architecture, whose packages have programs for machines of
-/// `host`.
+/// Returns the newest kernel of bookworm of a flavour and an architecture, with packages whose programs run on `host`.
 pub fn kernel(folder: &Path, flavour: &str, architecture: &str, host: &str) -> Kernel {
     let mirror = std::env::var("DRIVERKIT_MATRIX_MIRROR_DEBIAN").expect(
         "DRIVERKIT_MATRIX_MIRROR_DEBIAN says where Debian's archive is: run scripts/test.sh, or set it to what \
@@ -84,7 +83,7 @@ pub fn kernel(folder: &Path, flavour: &str, architecture: &str, host: &str) -> K
     let build = &plan["builds"][0];
     let packages = build["packages"].as_array().unwrap().iter();
     let urls: Vec<String> = packages
-        // Of the packages with programs, the one for that machine.
+        // Of the packages with programs, only the one for `host`.
         .filter(|package| package["host"].is_null() || package["host"] == host)
         .map(|package| package["url"].as_str().unwrap().to_owned())
         .collect();
@@ -105,7 +104,7 @@ pub fn kernel(folder: &Path, flavour: &str, architecture: &str, host: &str) -> K
     }
 }
 
-/// The directory of the kernel source that `scripts/test.sh` fetches, and the source's version.
+/// Returns the directory of the kernel source that `scripts/test.sh` fetches, and its version.
 pub fn kernel_source() -> (PathBuf, String) {
     let directory = vendor().join("linux-6.1");
     let mut names = std::fs::read_dir(&directory)

@@ -1,4 +1,4 @@
-//! Podman's Docker-compatible socket, rootless.
+//! Rootless Podman with its Docker-compatible socket.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -29,11 +29,11 @@ exec setpriv --reuid nobody --regid nogroup --clear-groups --pdeathsig KILL \
     system service --time 0 "unix://$1/run/podman.sock"
 "#;
 
-/// A service that an ordinary user (nobody) runs, in a mount namespace in which that user has subordinate ids.
+/// A service that an ordinary user (nobody) runs, in a mount namespace in which that user has subordinate IDs.
 pub struct Podman {
     process: Child,
     folder: tempfile::TempDir,
-    /// Whether its processes are among those of this machine.
+    /// Whether its processes are visible on this machine.
     is_seen: bool,
 }
 
@@ -42,14 +42,14 @@ impl Podman {
         Self::start_in(in_namespaces, false)
     }
 
-    /// The same, with processes that this machine sees.
+    /// Starts the service with processes that are visible on this machine.
     pub fn start_among_our_processes() -> Self {
         Self::start_in(in_mounts, true)
     }
 
     fn start_in(namespaces: fn(&str, &Path) -> Command, is_seen: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // Its user goes through it.
+        // The user of the service needs access.
         std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         for file in ["/etc/subuid", "/etc/subgid"] {
             assert!(Path::new(file).exists(), "{SETUP}");
@@ -71,7 +71,7 @@ impl Podman {
         address.parse().unwrap()
     }
 
-    /// Connects as soon as it answers.
+    /// Connects as soon as the service answers.
     pub async fn connect(&mut self) -> DockerExecutor {
         let address = self.address();
         connect(&address, &mut self.process, self.folder.path(), SETUP).await
@@ -85,7 +85,7 @@ impl Drop for Podman {
         if !self.is_seen {
             return;
         }
-        // The service itself is a child of that process; what keeps its user namespace is none.
+        // The service itself is a child of that process; the process that keeps its user namespace alive is not.
         let pause = self.folder.path().join("run/libpod/tmp/pause.pid");
         let pause = std::fs::read_to_string(pause).unwrap_or_default();
         let folder = self.folder.path().to_string_lossy().into_owned();
@@ -96,7 +96,7 @@ impl Drop for Podman {
             if let Some(process) = name.parse().ok().and_then(Pid::from_raw)
                 && is_ours
             {
-                // It may be gone already.
+                // The process may have ended already.
                 let _ = kill_process(process, Signal::KILL);
             }
         }

@@ -1,10 +1,10 @@
-//! Makes rpms with rpmbuild.
+//! Creates rpms with rpmbuild.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// Makes `file` (`kernel-devel-5.14.0-168.el9.x86_64.rpm`) in the directory `work` of everything in `content`, with a
-/// payload that is compressed as rpm's macro `_binary_payload` says: `w2.xzdio`.
+/// Creates `file` (`kernel-devel-5.14.0-168.el9.x86_64.rpm`) in the directory `work` from everything in `content`.
+/// `payload` is the value of rpm's macro `_binary_payload`: `w2.xzdio`.
 pub fn rpmbuild(work: &Path, content: &Path, file: &str, payload: &str) -> PathBuf {
     let parts = || {
         let (rest, architecture) = file.strip_suffix(".rpm")?.rsplit_once('.')?;
@@ -24,14 +24,14 @@ pub fn rpmbuild(work: &Path, content: &Path, file: &str, payload: &str) -> PathB
         format!("_rpmdir {}", work.display()),
         format!("_binary_payload {payload}"),
         format!("_rpmfilename {file}"),
-        // The content is taken as it is.
+        // rpmbuild must not change the content.
         "__os_install_post %{nil}".to_owned(),
         "__check_files %{nil}".to_owned(),
         "_build_id_links none".to_owned(),
         "_binaries_in_noarch_packages_terminate_build 0".to_owned(),
     ];
     let mut command = Command::new("rpmbuild");
-    // The content stays for the next one.
+    // The content is kept for the next package.
     command
         .args(["-bb", "--quiet", "--noclean", "--target"])
         .arg(format!("{architecture}-linux"))

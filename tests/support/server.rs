@@ -1,4 +1,4 @@
-//! A server on this machine that gives the files of a directory, and counts what it is asked.
+//! A server on this machine that serves the files of a directory and counts requests.
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-/// What is answered to a request, given the file that it asks for.
+/// Returns the response to a request, given the requested file.
 type Answer = dyn Fn(&str, Option<Vec<u8>>) -> Vec<u8> + Send + Sync;
 
 pub struct Server {
@@ -15,14 +15,14 @@ pub struct Server {
 }
 
 impl Server {
-    /// Gives the files of `folder`.
+    /// Serves the files of `folder`.
     pub fn of(folder: &Path) -> Self {
         Self::with(folder, |_, body| {
             body.map_or_else(|| empty("404 Not Found"), |body| whole(&body, ""))
         })
     }
 
-    /// The same, each with its digest as tag; who has the file of that tag gets nothing.
+    /// Serves the files of `folder` with their digests as ETags; a request with the current ETag gets 304.
     pub fn with_tags(folder: &Path) -> Self {
         Self::with(folder, |request, body| {
             let Some(body) = body else {
@@ -37,7 +37,7 @@ impl Server {
         })
     }
 
-    /// Gives the files of `folder`; of those whose address holds `name`, the first `count` downloads are half of it.
+    /// Serves the files of `folder`; the first `count` downloads of files whose path contains `name` are cut in half.
     pub fn of_halves(folder: &Path, name: &'static str, count: usize) -> Self {
         let downloads = AtomicUsize::new(0);
         Self::with(folder, move |request, body| {
@@ -60,7 +60,7 @@ impl Server {
         Self::with(Path::new("/nonexistent"), move |_, _| empty(status))
     }
 
-    /// Has nothing, and remembers the first line of each request.
+    /// Answers 404 to everything, and records the first line of each request.
     pub fn remembering(lines: Arc<Mutex<Vec<String>>>) -> Self {
         Self::with(Path::new("/nonexistent"), move |request, _| {
             let line = request.lines().next().unwrap_or_default();
@@ -81,14 +81,14 @@ impl Server {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (counter, folder, answer) = (counter.clone(), folder.clone(), answer.clone());
-                // A client may open a connection that it then has no use for: it must keep nobody waiting.
+                // A client may open a connection and not use it: this must not block others.
                 std::thread::spawn(move || serve(stream.unwrap(), &counter, &folder, &*answer));
             }
         });
         Self { address, requests }
     }
 
-    /// How often it was asked.
+    /// The number of requests.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -119,7 +119,7 @@ fn serve(mut stream: TcpStream, counter: &AtomicUsize, folder: &Path, answer: &A
         let end = answer.windows(4).position(|part| part == b"\r\n\r\n");
         answer.truncate(end.map_or(answer.len(), |end| end + 4));
     }
-    // A client may have gone away.
+    // The client may have closed the connection.
     drop(stream.write_all(&answer));
 }
 

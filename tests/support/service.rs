@@ -1,4 +1,4 @@
-//! What services that speak Docker's API have in common, when a test starts them.
+//! Shared code to start services that implement Docker's API.
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use driverkit_matrix::executor::{DockerAddress, DockerExecutor};
 
-/// A command with mounts and processes of its own, which writes to `log` in `folder`. All of it ends with its first
-/// process, as on a machine that is switched off; and that ends with this process, whatever becomes of this process.
+/// Returns a command in its own mount and process namespaces that writes to `log` in `folder`. When its first process
+/// ends, all others are killed, as if a machine was switched off. The first process ends with this process, even if
+/// this process is killed.
 pub fn in_namespaces(program: &str, folder: &Path) -> Command {
     unshared(&["--mount", "--pid", "--mount-proc"], program, folder)
 }
 
-/// The same among the processes of this machine, of which only the first ends.
+/// The same without a process namespace; only the first process ends with this process.
 pub fn in_mounts(program: &str, folder: &Path) -> Command {
     unshared(&["--mount"], program, folder)
 }
@@ -34,7 +35,7 @@ fn unshared(kinds: &[&str], program: &str, folder: &Path) -> Command {
     command
 }
 
-/// Connects as soon as the service answers; says `setup` and its log where it ends before.
+/// Connects as soon as the service answers; panics with `setup` and the log if the service ends first.
 pub async fn connect(
     address: &DockerAddress,
     process: &mut Child,

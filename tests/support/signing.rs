@@ -1,4 +1,4 @@
-//! Keys and certificates, made by openssl.
+//! Keys and certificates created by openssl.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -9,10 +9,10 @@ use std::sync::Mutex;
 
 use driverkit_matrix::fs;
 
-/// RSA, as `openssl genpkey` makes it.
+/// Options of `openssl genpkey` for an RSA key.
 pub const RSA: &str = "-algorithm RSA -pkeyopt rsa_keygen_bits:2048";
 
-/// The keys that were made, by kind and name.
+/// The created keys, by kind and name.
 static KEYS: Mutex<BTreeMap<(String, String), Vec<u8>>> = Mutex::new(BTreeMap::new());
 
 /// Runs openssl in a directory.
@@ -26,17 +26,17 @@ pub fn openssl(folder: &Path, words: &str) {
     assert!(output.status.success(), "openssl {words}: {text}");
 }
 
-/// Makes `NAME.key` and its certificate `NAME.pem` in a directory: RSA, valid for a month.
+/// Creates `NAME.key` and its certificate `NAME.pem` in a directory: RSA, valid for a month.
 pub fn certificate(folder: &Path, name: &str) {
     key(folder, name);
     let words = format!("req -x509 -new -key {name}.key -subj /CN={name} -days 30 -out {name}.pem");
     openssl(folder, &words);
 }
 
-/// The same with a certificate that was valid in January 2020.
+/// Creates a key with a certificate that was valid in January 2020.
 pub fn expired_certificate(folder: &Path, name: &str) {
     key(folder, name);
-    // Only a certificate authority chooses both days.
+    // Only a certificate authority can set both dates.
     let authority = format!(
         "[ca]\ndefault_ca=own\n[own]\ndatabase={name}.index\nnew_certs_dir=.\ndefault_md=sha256\npolicy=any\n\
          rand_serial=yes\n[any]\ncommonName=supplied\n"
@@ -56,8 +56,8 @@ fn key(folder: &Path, name: &str) {
     new_key(folder, RSA, name);
 }
 
-/// Makes `NAME.key` in a directory with these options of `openssl genpkey`. Keys of one name are the same in all
-/// directories of a process, since making them is most of the work of many tests; a second one in a directory is new.
+/// Creates `NAME.key` in a directory with these options of `openssl genpkey`. Keys of one name are equal in all
+/// directories of a process, since creating keys is slow; a second key of the name in the same directory is new.
 pub fn new_key(folder: &Path, kind: &str, name: &str) {
     let path = folder.join(format!("{name}.key"));
     let make = || openssl(folder, &format!("genpkey -quiet {kind} -out {name}.key"));
@@ -71,7 +71,7 @@ pub fn new_key(folder: &Path, kind: &str, name: &str) {
         fs::read(&path).expect("openssl wrote it")
     });
     fs::write(&path, key).expect("written");
-    // A key that others can read is refused.
+    // The program refuses a key that other users can read.
     let own = Permissions::from_mode(0o600);
     std::fs::set_permissions(&path, own).expect("an own file");
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::executor::{Job, Limits, Network, Toolchain, image_identity};
 
-/// Programs of this machine that make up the test image.
+/// Programs of this machine that are copied into the test image.
 const PROGRAMS: &[&str] = &[
     "bash", "cat", "chmod", "env", "grep", "head", "id", "ln", "ls", "mkdir", "mkfifo", "sleep",
     "sort", "stat", "tail", "touch", "true",
@@ -33,7 +33,7 @@ impl TestImage {
     }
 }
 
-/// A tiny root file system of this machine's own programs; its directories are laid out as Debian's.
+/// Returns a tiny root file system with this machine's own programs, in Debian's directory layout.
 pub fn image() -> &'static TestImage {
     static IMAGE: OnceLock<TestImage> = OnceLock::new();
     IMAGE.get_or_init(|| {
@@ -111,7 +111,7 @@ pub fn image() -> &'static TestImage {
     })
 }
 
-/// A job in it, whose script is short.
+/// Returns a job with a short script in this image.
 pub fn job(script: &str, run_id: String, output: &Path) -> Job {
     Job {
         name: "case".to_owned(),

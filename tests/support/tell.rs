@@ -1,24 +1,24 @@
-//! Says what came of a benchmark.
+//! Prints the results of a benchmark.
 
 use std::time::Duration;
 
-/// The middle one of some durations.
+/// Returns the median of some durations.
 pub fn median(mut durations: Vec<Duration>) -> Duration {
     durations.sort_unstable();
     durations[durations.len() / 2]
 }
 
-/// Prints one result beside what is asked of it.
+/// Prints one result next to its target.
 #[expect(clippy::print_stdout, reason = "a benchmark's result is its output")]
 pub fn tell(what: &str, result: &str, target: &str) {
     println!("{what:<44} {result:<38} target {target}");
 }
 
-/// The names on the command line of a benchmark, which choose among its parts.
+/// The names on the command line of a benchmark, which select its parts.
 pub struct Chosen(Vec<String>);
 
 impl Chosen {
-    /// Reads the command line; cargo adds flags of its own.
+    /// Reads the command line; flags, which cargo adds, are ignored.
     pub fn from_command_line() -> Self {
         let words = std::env::args().skip(1);
         Self(words.filter(|word| !word.starts_with('-')).collect())
@@ -29,7 +29,7 @@ impl Chosen {
         self.0.iter().any(|name| name == part)
     }
 
-    /// Whether a part is named, or none is.
+    /// Whether a part is named, or no part is named.
     pub fn wants(&self, part: &str) -> bool {
         self.0.is_empty() || self.names(part)
     }

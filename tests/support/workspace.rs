@@ -1,10 +1,10 @@
-//! A directory in which the program is run.
+//! A directory in which the program runs.
 
 use std::path::Path;
 
 use assert_cmd::Command;
 
-/// A directory with files, in which the program is run.
+/// A directory with files, in which the program runs.
 pub struct Workspace {
     folder: tempfile::TempDir,
 }
@@ -33,12 +33,12 @@ impl Workspace {
         self.folder.path()
     }
 
-    /// Exit code, standard output and standard error, in this order.
+    /// Runs the program; returns exit code, standard output and standard error, in this order.
     pub fn run(&self, arguments: &[&str]) -> String {
         self.run_with(arguments, &[])
     }
 
-    /// The same with variables in its environment.
+    /// The same, with environment variables.
     pub fn run_with(&self, arguments: &[&str], variables: &[(&str, &Path)]) -> String {
         let output = Command::cargo_bin("driverkit-matrix")
             .unwrap()
