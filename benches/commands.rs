@@ -1,13 +1,12 @@
-//! Whole commands at full scale, each a process of its own: `plan` over 51,472 builds, and `run` where everything is
-//! cached.
+//! Whole commands at full scale, each in its own process: `plan` over 51,472 builds, and `run` with everything cached.
 //!
 //! `cargo bench --bench commands [--
 //! plan|cached-1000|cached-single|cached-51472|shared-1000|shared-51472|publish-1000]`; without a name the first three,
-//! since the others first have to fill a cache, which takes minutes, or need an S3 server.
+//! since the others fill a cache first, which takes minutes, or need an S3 server.
 //!
-//! The cache is filled by a first run with `--executor fake`, over kernels and drivers that are made for it: every
-//! kernel has a header package of its own, eight driver versions have five configure checks, and every module is a
-//! file of its own in the output directory.
+//! The cache is filled by a first run with `--executor fake`, over generated kernels and drivers: every kernel has its
+//! own header package, eight driver versions have five configure checks, and every module is a separate file in the
+//! output directory.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -75,7 +74,7 @@ fn plan() {
     let (mut from_lists, mut from_lock) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         if lock.exists() {
-            fs::remove_file(&lock).expect("a lock that can go");
+            fs::remove_file(&lock).expect("a removable lock");
         }
         from_lists.push(measure(program().arg("plan").arg(&matrix)));
         from_lock.push(measure(program().arg("plan").arg(&matrix)));
@@ -85,7 +84,7 @@ fn plan() {
     report("plan, 51,472 builds, from the lock", &from_lock, target);
 }
 
-/// `run` of a number of kernels and eight driver versions, when everything is there.
+/// `run` of a number of kernels and eight driver versions, when everything is cached.
 fn cached(kernels: usize, target: &str) {
     let folder = tempfile::Builder::new()
         .prefix("cached-")
@@ -97,16 +96,16 @@ fn cached(kernels: usize, target: &str) {
     report(&format!("first run, {builds} builds"), &[first], "none");
     let journal = std::fs::read_to_string(&grid.journal).expect("a journal");
     let modules = journal.lines().filter(|job| job.starts_with("module "));
-    assert_eq!(modules.count(), builds, "every module is made once");
-    fs::remove_file(&grid.journal).expect("a journal that can go");
+    assert_eq!(modules.count(), builds, "every module is built once");
+    fs::remove_file(&grid.journal).expect("a removable journal");
 
-    // A run that asked anybody for anything would fail: the packages' server does not exist.
+    // The packages' server does not exist, so a run that sends a request fails.
     let runs: Vec<Measured> = (0..RUNS).map(|_| measure(&mut grid.run())).collect();
     assert!(!grid.journal.exists(), "a cached run starts no job");
     report(&format!("cached run, {builds} builds"), &runs, target);
 }
 
-/// `run` on a machine with an empty disk, of builds that another machine has put into the store at an S3 server.
+/// `run` on a machine with an empty disk, for builds that another machine has put into the store on an S3 server.
 fn shared(kernels: usize, target: &str) {
     let folder = tempfile::Builder::new()
         .prefix("shared-")
@@ -134,9 +133,9 @@ fn shared(kernels: usize, target: &str) {
         &[run("first")],
         "none",
     );
-    fs::remove_file(&grid.journal).expect("a journal that can go");
+    fs::remove_file(&grid.journal).expect("a removable journal");
     let runs: Vec<Measured> = (0..RUNS).map(|at| run(&format!("empty-{at}"))).collect();
-    assert!(!grid.journal.exists(), "nothing is to do");
+    assert!(!grid.journal.exists(), "nothing is left to build");
     report(
         &format!("run on an empty disk, {builds} builds"),
         &runs,
@@ -144,7 +143,7 @@ fn shared(kernels: usize, target: &str) {
     );
 }
 
-/// `publish` of modules of 1 MB to an S3 server, and the same files by rclone, where there is one, in turn.
+/// `publish` of 1 MB modules to an S3 server, alternating with rclone for the same files, if rclone is installed.
 fn published(count: usize) {
     let folder = tempfile::Builder::new()
         .prefix("publish-")
@@ -178,7 +177,7 @@ fn published(count: usize) {
     let has_rclone = Command::new(&rclone).arg("version").output().is_ok();
     let copy = |to: &str| {
         let mut command = Command::new(&rclone);
-        // All that it can leave out is left out.
+        // Everything that rclone can skip is skipped.
         command
             .args([
                 "copy",
@@ -221,7 +220,7 @@ fn published(count: usize) {
     report("the second publication", &[publish("own-0")], "no write");
 }
 
-/// One build as driverkit is asked for it, when its module is there.
+/// One build with driverkit's command line, when its module is cached.
 fn cached_single() {
     let folder = tempfile::Builder::new()
         .prefix("single-")
@@ -241,7 +240,7 @@ fn cached_single() {
         "src-dir": folder.path().join("drivers").join(support::lists::DRIVERS[0]),
         "output": { "module": "falco.ko" },
     });
-    // JSON is YAML.
+    // JSON is valid YAML.
     grid.write("config.yaml", config.to_string());
     let run = || {
         let mut command = grid.command();
@@ -251,7 +250,7 @@ fn cached_single() {
         measure(&mut command)
     };
     run();
-    fs::remove_file(&grid.journal).expect("a journal that can go");
+    fs::remove_file(&grid.journal).expect("a removable journal");
     let runs: Vec<Measured> = (0..RUNS * 4).map(|_| run()).collect();
     assert!(!grid.journal.exists(), "a cached build starts no job");
     report(
@@ -261,7 +260,7 @@ fn cached_single() {
     );
 }
 
-/// Kernels and drivers in a directory, and what it takes to run them.
+/// Kernels and drivers in a directory, with everything that a run of them needs.
 struct Grid {
     folder: PathBuf,
     journal: PathBuf,
@@ -308,14 +307,14 @@ impl Grid {
         fs::write(&self.folder.join(path), content).expect("a writable folder");
     }
 
-    /// The command.
+    /// Returns the command to run the matrix.
     fn run(&self) -> Command {
         let mut command = self.command();
         command.args(["run", "matrix.toml", "--executor", "fake"]);
         command
     }
 
-    /// The program in the grid's directory.
+    /// Returns the program, to be run in the grid's directory.
     fn command(&self) -> Command {
         let mut command = program();
         command
@@ -325,8 +324,8 @@ impl Grid {
         command
     }
 
-    /// Makes the packages and returns the list of kernels. Kernels share the headers that flavours share, so that
-    /// these are one file with many names.
+    /// Creates the packages and returns the list of kernels. The headers that flavours share are one file with many
+    /// names.
     fn packages(&self, kernels: usize) -> String {
         let common = package(&[("usr/src/linux-headers-6.1.0-1-common/Makefile", "all:\n")]);
         let kbuild = package(&[("usr/lib/linux-kbuild-6.1/scripts/basic/fixdep", "\n")]);
@@ -346,7 +345,7 @@ impl Grid {
                 );
                 let headers = package(&[(&config_path, &config), (&release_path, &utsrelease)]);
                 let name = format!("packages/linux-headers-{ABI}_{version}_amd64.deb");
-                // The same as `fs::write`, without waiting for the disk.
+                // Like `fs::write`, but does not wait for the disk.
                 self.put(&name, &headers);
                 let shared = format!("packages/linux-headers-6.1.0-1-common_{version}_all.deb");
                 std::fs::hard_link(self.folder.join("packages/common.deb"), self.folder.join(&shared))
@@ -372,7 +371,7 @@ impl Grid {
             .expect("a writable folder");
     }
 
-    /// Flat sources with five configure checks, which all versions share.
+    /// Writes flat sources with five configure checks, which all versions share.
     fn driver(&self, version: &str) -> driverkit_matrix::source::ConfiguredDriver {
         let folder = format!("drivers/{version}");
         self.write(&format!("{folder}/Makefile"), "obj-m += falco.o\n");
@@ -394,7 +393,7 @@ impl Grid {
     }
 }
 
-/// The smallest module that passes the checks of artifacts.
+/// Returns the smallest module that passes the checks of artifacts.
 fn module() -> Vec<u8> {
     let mut object = Object::new(
         BinaryFormat::Elf,
@@ -413,7 +412,7 @@ fn module() -> Vec<u8> {
     object.write().expect("an object file")
 }
 
-/// A Debian package with these files.
+/// Returns a Debian package with these files.
 fn package(files: &[(&str, &str)]) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (path, content) in files {

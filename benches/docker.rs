@@ -1,7 +1,8 @@
-//! What a job through the Docker executor costs over `docker run` of the same script, with the same restrictions.
+//! Measures the overhead of a job in the Docker executor over `docker run` of the same script with the same
+//! restrictions.
 //!
-//! `cargo bench --bench docker`: pairs in turn, medians. It needs a Docker daemon of this machine with the image
-//! `driverkit-matrix/builder:bookworm` (`driverkit-matrix images build bookworm`), and says so where there is none.
+//! `cargo bench --bench docker`: alternating pairs, medians. It needs a Docker daemon on this machine with the image
+//! `driverkit-matrix/builder:bookworm` (`driverkit-matrix images build bookworm`), and reports if there is none.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -74,7 +75,8 @@ fn main() {
         assert!(status.success(), "docker run: {status}");
         start.elapsed()
     };
-    // The first job of an executor also asks the daemon for the image, and whether it sees this machine's directories.
+    // The first job of an executor also asks the daemon for the image, and checks whether the daemon sees this
+    // machine's directories.
     let first = through_executor();
     bare();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
@@ -111,7 +113,7 @@ fn toolchain() -> Option<Toolchain> {
     })
 }
 
-/// The same container by Docker's own command.
+/// Returns the `docker` command for the same container.
 fn docker_run(output: &Path) -> Command {
     let mut command = Command::new("docker");
     command

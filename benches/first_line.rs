@@ -1,5 +1,5 @@
-//! How long each command takes to its first words, with the shipped matrices, whose locks do not exist, no network and an
-//! empty cache: a person at a terminal expects an answer at once.
+//! Measures how long each command takes to print its first output, with the shipped matrices without locks, no network
+//! and an empty cache: a user at a terminal expects an answer at once.
 //!
 //! `cargo bench --bench first_line`
 
@@ -12,7 +12,7 @@ use support::tell::{median, tell};
 
 const RUNS: usize = 5;
 
-/// One of each kind; those that lack an argument say so, which has to be as fast.
+/// One command of each kind; commands without a required argument print an error, which must be as fast.
 const COMMANDS: [&str; 27] = [
     "plan",
     "plan --names",
@@ -45,7 +45,7 @@ const COMMANDS: [&str; 27] = [
 
 fn main() {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    // What a command makes before it is stopped is of no use.
+    // Output files of a command that is stopped are discarded with the directory.
     let matrices = folder.path().join("matrices");
     fs::create_folder(&matrices).expect("a writable folder");
     for file in std::fs::read_dir(support::root().join("matrices")).expect("the matrices") {
@@ -68,7 +68,7 @@ fn main() {
     tell(&format!("the slowest, `{}`", slowest.1), &result, "200 ms");
 }
 
-/// The time to the first byte on either stream; the command goes no further.
+/// Returns the time to the first byte on either stream; the command is stopped then.
 fn first_words(folder: &std::path::Path, text: &str) -> Duration {
     let (mut reader, writer) = io::pipe().expect("a pipe");
     let mut command = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"));
@@ -82,13 +82,13 @@ fn first_words(folder: &std::path::Path, text: &str) -> Duration {
         .stderr(writer);
     let start = Instant::now();
     let mut child = command.spawn().expect("the program starts");
-    // It holds the other ends of the pipe, which would never end.
+    // The command value holds the write ends of the pipe, which would otherwise stay open.
     drop(command);
     reader
         .read_exact(&mut [0])
         .expect("a command says something");
     let took = start.elapsed();
-    // Most have ended already.
+    // Most commands have ended already.
     drop(child.kill());
     child.wait().expect("a process that ends");
     took

@@ -1,5 +1,5 @@
-//! Lists and locks at full scale, each command a process of its own: `lock` of the two kernel lists, and a tree of
-//! driverkit's files there and back.
+//! Lists and locks at full scale, each command in its own process: `lock` of the two kernel lists, and a tree of
+//! driverkit files, exported and read back.
 //!
 //! `cargo bench --bench kernels [-- lock|driverkit]`
 
@@ -31,10 +31,10 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-/// A directory with the two lists, and a matrix over them.
+/// A directory with the two lists, and a matrix that selects them.
 struct Lists {
     folder: tempfile::TempDir,
-    /// Their text, by file name.
+    /// The content of the lists, by file name.
     texts: [(&'static str, String); 2],
 }
 
@@ -71,7 +71,7 @@ impl Lists {
     }
 }
 
-/// The same list with a tenth of its kernels under another name, and the packages of another tenth elsewhere.
+/// Returns the list with a tenth of its kernels renamed, and the packages of another tenth moved.
 fn changed(text: &str) -> String {
     let mut list: Value = serde_json::from_str(text).expect("JSON");
     for kernels in list.as_object_mut().expect("an object").values_mut() {
@@ -95,12 +95,12 @@ fn changed(text: &str) -> String {
     list.to_string()
 }
 
-/// `lock` of both lists: the first time, with nothing new, and where a fifth of the kernels went, came or moved.
+/// `lock` of both lists: the first time, with nothing new, and with a fifth of the kernels gone, new or moved.
 fn lock() {
     let lists = Lists::new();
     let command = ["lock", "m.toml"];
     let matrix = std::fs::read_to_string(lists.folder.path().join("m.toml")).expect("a matrix");
-    // A fifth of the kernels may go; accepting a loss that nobody doubts would be an error.
+    // A loss of a fifth is allowed by the limit: `--accept-shrink` would be an error without a loss in doubt.
     lists.put(
         "m.toml",
         &format!("{matrix}[lock]\nmax_shrink_percent = 100\n"),
@@ -109,7 +109,7 @@ fn lock() {
     let (mut first, mut same, mut other) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..RUNS {
         if path.exists() {
-            fs::remove_file(&path).expect("a lock that can go");
+            fs::remove_file(&path).expect("a removable lock");
         }
         lists.put_lists(str::to_owned);
         first.push(lists.run(&command));
@@ -122,7 +122,7 @@ fn lock() {
     report("lock, two lists, a fifth changed", &other, "0.5 s");
 }
 
-/// A tree of driverkit's files, written of a plan and read into a lock; and what it takes to write the same files one
+/// A tree of driverkit files, written from a plan and read into a lock; for comparison, writing the same files one
 /// after the other.
 fn driverkit() {
     let lists = Lists::new();
@@ -139,7 +139,7 @@ fn driverkit() {
     lists.run(&["lock", "m.toml"]);
     let (mut written, mut read, mut loops) = (Vec::new(), Vec::new(), Vec::new());
     let root = lists.folder.path();
-    // Nothing is removed in between: for a minute after files were removed ext4 takes long to make new ones.
+    // Nothing is removed in between: after a removal, ext4 creates files slowly for a minute.
     for run in 0..RUNS {
         let (tree, copy) = (format!("tree{run}"), format!("copy{run}"));
         let export = ["plan", "m.toml", "--locked", "--format", "driverkit"];
@@ -161,10 +161,10 @@ fn driverkit() {
     tell("writing these files in a plain loop", &result, "none");
 }
 
-/// Writes the files of a tree again, in one thread; how long that took, without reading them.
+/// Writes the files of a tree again in one thread; returns the time for writing, without reading.
 #[expect(
     clippy::disallowed_methods,
-    reason = "the plainest way is what is compared with"
+    reason = "the comparison is with the plainest way to write files"
 )]
 fn copy_one_by_one(from: &Path, to: &Path) -> Duration {
     let files: Vec<_> = walkdir::WalkDir::new(from)
@@ -179,7 +179,7 @@ fn copy_one_by_one(from: &Path, to: &Path) -> Duration {
     assert_eq!(
         files.len(),
         12_868,
-        "every kernel and driver version has a file"
+        "every kernel has a file for each driver version"
     );
     let start = Instant::now();
     for (path, content) in files {

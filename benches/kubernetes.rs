@@ -1,8 +1,8 @@
-//! What a job through the Kubernetes executor costs over the bare Job of the same script, and what many jobs cost the
-//! program and the API server.
+//! Measures the overhead of a job in the Kubernetes executor over a plain Job with the same script, and the load that
+//! many jobs put on the program and the API server.
 //!
-//! `make bench-cluster` brings the cluster of tests/cluster/ up and runs this. Requests are counted by the API
-//! server itself: a `FlowSchema` names this program's account, and its metrics count by `FlowSchema`.
+//! `make bench-cluster` starts the cluster of tests/cluster/ and runs this. The API server itself counts the requests:
+//! a `FlowSchema` selects this program's account, and the server's metrics are per `FlowSchema`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -55,7 +55,7 @@ fn main() {
     many(&runtime, &executor, &trees, store.path(), jobs);
 }
 
-/// Pairs in turn, medians; the tree is on the node from the first job on.
+/// Alternating pairs, medians; the tree is on the node after the first job.
 fn overhead(
     runtime: &tokio::runtime::Runtime,
     executor: &Arc<KubernetesExecutor>,
@@ -156,7 +156,7 @@ async fn one(executor: Arc<KubernetesExecutor>, mounts: Vec<Mount>, store: PathB
     );
 }
 
-/// The same script in a Job that does nothing else, created and waited for by one `kubectl` watch.
+/// Runs the same script in a Job that does nothing else; one `kubectl` watch waits for its end.
 fn bare(number: usize) -> Duration {
     let name = format!("bare-{number}");
     let text = format!(
@@ -188,7 +188,7 @@ fn bare(number: usize) -> Duration {
     took
 }
 
-/// Requests of this program's account that the API server has let through so far.
+/// Returns the number of requests from this program's account that the API server has dispatched so far.
 fn requests() -> u64 {
     let text = run(Command::new(script("kubectl.sh")).args(["get", "--raw", "/metrics"]));
     text.lines()
@@ -209,7 +209,8 @@ fn requests() -> u64 {
         .sum()
 }
 
-/// An account with the rights of deploy/base/role.yaml, known to the API server's metrics by its `FlowSchema`.
+/// Creates an account with the rights of deploy/base/role.yaml, and a `FlowSchema` so that the API server counts its
+/// requests.
 fn account() -> tempfile::TempDir {
     let apply = |text: &str| {
         let file = tempfile::NamedTempFile::new().expect("a file");

@@ -1,5 +1,5 @@
-//! The commands of the morning on simulated nights of 51,472 builds, each a process of its own: `diff`, `why`, `report`,
-//! `stats`; and how long 70 known failures take.
+//! The commands that users run after a night, on simulated nights of 51,472 builds, each in its own process: `diff`,
+//! `why`, `report`, `stats`; and the time that 70 rules for known failures take.
 //!
 //! `cargo bench --bench morning [-- nights|known]`. The nights are those of tests/support/nights.rs.
 
@@ -92,13 +92,13 @@ fn nights() {
     timed(folder, "stats", &["stats", "out"], "none");
 }
 
-/// How many rules there are: globs, ranges and names in turn, each with a regular expression.
+/// The number of rules: globs, ranges and names in turn, each with a regular expression.
 const RULES: usize = 70;
 
-/// As many releases as real lists have.
+/// The number of releases in the real lists.
 const RELEASES: usize = 8_128;
 
-/// Reads the rules, applies them to a failure of each kernel, and asks which of them are out of date.
+/// Reads the rules, applies them to a failure of each kernel, and determines which rules are outdated.
 fn known_failures() {
     let rules: String = (0..RULES).map(rule).collect();
     let text = format!(
@@ -150,7 +150,7 @@ fn rule(number: usize) -> String {
     )
 }
 
-/// A build of a driver that no kernel of this year takes, and what came of it.
+/// Returns a build of a driver that no new kernel accepts, and its report.
 fn failed(number: usize) -> (Build, BuildReport) {
     let release = match number % 4 {
         0 => format!("5.{}.0-{number}-generic", number % 20),

@@ -1,10 +1,10 @@
-//! How long planning takes at full scale: two kernel lists of 6,434 kernels times 8 driver versions.
+//! Measures planning at full scale: two kernel lists with 6,434 kernels, times 8 driver versions.
 //!
 //! `cargo bench --bench plan`; the whole process is measured with `cargo bench --bench commands`.
 //!
 //! The lists are `kernel-crawler-x86_64.json` and `kernel-crawler-aarch64.json` in the directory named by
-//! `DRIVERKIT_MATRIX_KERNEL_LISTS`, else in `../shared/data` beside the checkout. Without them, lists of the same
-//! size and shape are made.
+//! `DRIVERKIT_MATRIX_KERNEL_LISTS`, or in `../shared/data` next to the checkout. If they do not exist, lists of the
+//! same size and shape are generated.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ fn main() {
     divan::main();
 }
 
-/// The matrix over the lists, and the lock that discovery makes of it.
+/// Returns the matrix over the lists, and its lock.
 fn prepare() -> (tempfile::TempDir, Matrix, Lock) {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let lists = support::lists::find_or_make(folder.path());
@@ -102,7 +102,7 @@ fn expand_lists(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| expand(black_box(&expansion), None));
 }
 
-/// Computing the addresses of all header packages of 6,434 kernels from release and version alone.
+/// Computing the URLs of all header packages of 6,434 kernels from release and version alone.
 #[divan::bench]
 fn compute_header_urls(bencher: Bencher<'_, '_>) {
     let (_folder, _, lock) = prepare();
@@ -117,7 +117,7 @@ fn compute_header_urls(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| count_addresses(black_box(&kernels)));
 }
 
-/// Sorting out the addresses that lists give of 6,434 kernels.
+/// Sorting the URLs that lists name for 6,434 kernels.
 #[divan::bench]
 fn sort_named_urls(bencher: Bencher<'_, '_>) {
     let (_folder, _, lock) = prepare();

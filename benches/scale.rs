@@ -1,5 +1,5 @@
-//! Far beyond real sizes, each command a process of its own: a list of 600,000 kernels, thousands of rules, many
-//! `[[target]]`s on one list. What grows faster than its input shows here.
+//! Far beyond real sizes, each command in its own process: a list of 600,000 kernels, thousands of rules, many
+//! `[[target]]`s on one list. This shows costs that grow faster than the input.
 //!
 //! `cargo bench --bench scale [-- kernels|rules|targets]`
 
@@ -42,8 +42,8 @@ fn put(folder: &Path, name: &str, text: &str) {
     fs::write(&folder.join(name), text).expect("a writable folder");
 }
 
-/// `lock` of one list, the first time and with nothing new, and `plan` from the lock: with one package a kernel, and
-/// with as many as real lists have.
+/// `lock` of one list, the first time and with nothing new, and `plan` from the lock: with one package for each kernel,
+/// and with as many packages as in real lists.
 fn kernels() {
     for (shape, families) in [
         ("one package", &support::lists::FAMILIES[..1]),
@@ -61,7 +61,7 @@ fn kernels() {
         let (mut first, mut same, mut plan) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..RUNS {
             if lock.exists() {
-                fs::remove_file(&lock).expect("a lock that can go");
+                fs::remove_file(&lock).expect("a removable lock");
             }
             first.push(run(folder, &["lock", "m.toml"]));
             same.push(run(folder, &["lock", "m.toml"]));
@@ -74,7 +74,7 @@ fn kernels() {
     }
 }
 
-/// A matrix over `list.json`.
+/// Returns a matrix over `list.json`.
 fn matrix(drivers: &[&str], target: &str) -> String {
     format!(
         "drivers = {drivers:?}\narchitectures = [\"amd64\"]\n{}",
@@ -88,7 +88,7 @@ fn entry(target: &str) -> String {
     )
 }
 
-/// How much longer the plan of 51,472 builds takes with thousands of rules, for every form that a rule can have.
+/// The additional time for a plan of 51,472 builds with thousands of rules, for every form of a rule.
 fn rules() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let folder = folder.path();
@@ -149,7 +149,7 @@ fn targets() {
         let mut runs = Vec::new();
         for _ in 0..RUNS {
             if lock.exists() {
-                fs::remove_file(&lock).expect("a lock that can go");
+                fs::remove_file(&lock).expect("a removable lock");
             }
             runs.push(run(folder, &["lock", "m.toml"]));
         }

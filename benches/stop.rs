@@ -1,6 +1,6 @@
-//! How long a run takes from SIGTERM to its end while it has many packages to unpack: twelve kernels, each with a package
-//! of 20,000 files that no other has. Whoever sends the signal usually kills the process ten seconds later, and the manifest
-//! has to be complete by then.
+//! Measures how long a run takes from SIGTERM to its end while it has many packages to unpack: twelve kernels, each
+//! with its own package of 20,000 files. The sender of the signal usually kills the process ten seconds later, and the
+//! manifest must be complete by then.
 //!
 //! `cargo bench --bench stop`
 
@@ -46,10 +46,10 @@ fn main() {
     tell(&what, &result, "1 s");
 }
 
-/// Starts a run from nothing, and stops it in the middle of its first unpacks.
+/// Starts a run without a cache, and stops it during its first unpacks.
 fn stop(grid: &Grid) -> Duration {
     for name in ["cache", "out"] {
-        // They do not exist before the first run.
+        // The directories do not exist before the first run.
         drop(std::fs::remove_dir_all(grid.path(name)));
     }
     let mut child = grid.start(&["--jobs", "2"]);

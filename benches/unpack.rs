@@ -1,9 +1,9 @@
-//! Unpacking real header packages, beside the programs that distributions have for it.
+//! Unpacks real header packages, compared with the usual programs of the distributions.
 //!
 //! `cargo bench --bench unpack`: the packages of the two newest kernels of one series, fetched by apt, and rpms that
-//! rpmbuild makes of their content. Ours and theirs in turn, each a process of its own that unpacks one file into an
-//! empty directory; nothing is synchronised. Then the packages of both kernels into a store, where the second finds
-//! most files of the first, and everything is made durable: as Debian compresses them, and as Ubuntu does.
+//! rpmbuild builds from their content. Our program and theirs alternate; each is a process that unpacks one file into
+//! an empty directory, without synchronising to disk. Then the packages of both kernels are unpacked durably into a
+//! store, where the second kernel finds most of its files from the first: with Debian's compression, and with Ubuntu's.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -29,7 +29,7 @@ fn main() {
     }
 }
 
-/// All at once, as a run does it with the packages of a kernel.
+/// Unpacks all archives concurrently, as a run does with the packages of a kernel.
 fn into_store(root: &Path, archives: &[&str]) {
     let store = Store::open(root, "bench").expect("a store");
     std::thread::scope(|scope| {
@@ -78,7 +78,7 @@ fn compare_all() {
     );
 }
 
-/// The same packages as Ubuntu compresses its own.
+/// Returns the packages with Ubuntu's compression.
 fn with_zstd(folder: &Path, packages: Vec<PathBuf>) -> Vec<PathBuf> {
     let (content, into) = (folder.join("content"), folder.join("zstd"));
     std::fs::create_dir_all(&into).expect("a folder");
@@ -93,14 +93,14 @@ fn with_zstd(folder: &Path, packages: Vec<PathBuf>) -> Vec<PathBuf> {
     packages.into_iter().map(repack).collect()
 }
 
-/// What a command took.
+/// The time that a command took.
 #[derive(Clone, Copy)]
 struct Took {
     wall: Duration,
     cpu: Duration,
 }
 
-/// Runs a command with its child processes timed by bash, which counts milliseconds.
+/// Runs a command; bash measures it with its child processes, in milliseconds.
 fn timed(script: &str, arguments: &[&Path]) -> Took {
     let timing = format!("TIMEFORMAT='%R %U %S'; time {{ {script}; }}");
     let output = Command::new("bash")
@@ -140,10 +140,10 @@ fn this_program() -> PathBuf {
     std::env::current_exe().expect("this program")
 }
 
-/// Ours and theirs in turn.
+/// Compares our program with theirs, in alternation.
 fn compare(folder: &Path, package: &Path, script: &str, program: &str) {
-    // Where there is memory for it, no disk is in the way: ext4 spends seconds on looking past inodes that were just
-    // removed, so that what is measured would be the removal of the tree before.
+    // In memory if possible: ext4 takes seconds to skip inodes that were just removed, so the measurement would include
+    // the removal of the previous tree.
     let memory = Path::new("/dev/shm");
     let into = tempfile::tempdir_in(if memory.is_dir() { memory } else { folder });
     let into = into.expect("a folder");
@@ -159,7 +159,7 @@ fn compare(folder: &Path, package: &Path, script: &str, program: &str) {
         let our = timed("\"$3\" unpack \"$1\" \"$2\"", &[package, &into, &this]);
         empty();
         let their = timed(script, &[package, &into]);
-        // The first pair reads the package and the programs from the disk.
+        // The first pair is not counted: it reads the package and the programs from the disk.
         if pair > 0 {
             ours.push(our);
             theirs.push(their);
@@ -189,7 +189,7 @@ fn compare(folder: &Path, package: &Path, script: &str, program: &str) {
     );
 }
 
-/// The packages of one kernel and those of the next into a store.
+/// Unpacks the packages of one kernel and then those of the next into a store.
 fn second_kernel(folder: &Path, kernels: &[Vec<PathBuf>; 2], compression: &str) {
     let this = this_program();
     let (mut first, mut second) = (Vec::new(), Vec::new());
@@ -238,7 +238,8 @@ fn output(program: &str, arguments: &[&str], folder: &Path) -> String {
     String::from_utf8(output.stdout).expect("text")
 }
 
-/// The packages of the last two kernels of the oldest series that apt knows: two builds of nearly the same source.
+/// Returns the packages of the last two kernels of the oldest series that apt knows: two builds of nearly the same
+/// source.
 fn packages(folder: &Path) -> [Vec<PathBuf>; 2] {
     let here = folder.join("packages");
     std::fs::create_dir_all(&here).expect("a folder");
