@@ -179,7 +179,7 @@ fn files_of_a_module_do_not_import_each_other_in_a_cycle() {
         }
         if !has_circle && ROOMS_WITH_CIRCLES.contains(&room.as_str()) {
             wrong.push(format!(
-                "{room} has no circle any more: take it off the list"
+                "{room} has no cycle any more: remove it from the list"
             ));
         }
     }
