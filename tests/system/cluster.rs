@@ -1,6 +1,6 @@
-//! The Kubernetes executor on a real cluster: `make test-cluster` brings it up and runs these.
+//! Tests of the Kubernetes executor on a real cluster: `make test-cluster` starts it and runs these tests.
 //!
-//! They share one node and its components, so each takes its turn.
+//! The tests share one node and its components, so they run one after the other.
 
 mod bucket;
 mod common;

@@ -1,4 +1,4 @@
-//! Inputs and results by way of a real S3 server, which checks every signature.
+//! Inputs and results go through a real S3 server, which checks every signature.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use support::object_store::{ObjectStore, SECRET};
 
 use crate::cluster::common::{BRIDGE, Cluster, Work, jobs_in, namespace, turn};
 
-/// An S3 server on the pods' bridge.
+/// Starts an S3 server on the pods' bridge.
 pub(crate) fn s3_server() -> ObjectStore {
     ObjectStore::s3_at(BRIDGE)
 }
 
-/// How many objects there are below that name.
+/// Returns the number of objects below a name.
 pub(crate) fn objects(server: &ObjectStore, below: &str) -> usize {
     walkdir::WalkDir::new(server.folder().join(below))
         .into_iter()
@@ -37,7 +37,7 @@ fn settings(name: &str, server: &ObjectStore, prefix: &str) -> KubernetesSetting
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn a_bucket_takes_the_place_of_the_server_of_inputs() {
+async fn a_bucket_replaces_the_server_of_inputs_and_results() {
     let _turn = turn().await;
     let server = s3_server();
     let cluster = Cluster::connect(settings("dkm-bucket", &server, "a/b")).await;
@@ -56,11 +56,11 @@ async fn a_bucket_takes_the_place_of_the_server_of_inputs() {
         let made = std::fs::read_to_string(done.output.path().join("file")).unwrap();
         assert_eq!(made, "made\n");
     }
-    // Archives stay, results do not.
+    // Archives of inputs are kept, results are removed.
     assert_eq!(objects(&server, "a/b/inputs"), 1);
     assert_eq!(objects(&server, "a/b/results"), 0);
 
-    // What was killed says how far it came.
+    // A killed job still delivers its log.
     let mut slow = Work::new("echo begun; sleep 1000");
     slow.timeout = Duration::from_secs(2);
     let mut large = Work::new(r#"echo begun; perl -e '$x = "x" x (500 << 20)'"#);
@@ -73,7 +73,7 @@ async fn a_bucket_takes_the_place_of_the_server_of_inputs() {
     assert_eq!(objects(&server, "a/b/results"), 0);
     assert_eq!(jobs_in("dkm-bucket"), 0);
 
-    // A bucket that is not there, and a wrong secret, are told before anything starts.
+    // A missing bucket and a wrong secret are reported before anything starts.
     let mut wrong = settings("dkm-bucket", &server, "a/b");
     let bucket = wrong.bucket.as_mut().unwrap();
     bucket.variables[2].1 = "wrong".to_owned();

@@ -1,4 +1,4 @@
-//! The cluster that tests/cluster/up.sh made, and jobs for it.
+//! The cluster that tests/cluster/up.sh creates, and jobs for it.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -12,13 +12,13 @@ use driverkit_matrix::executor::{
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
-/// The address of the pods' bridge, which up.sh makes.
+/// The address of the pods' bridge, which up.sh creates.
 pub(crate) const BRIDGE: &str = "10.244.0.1:0";
 
-/// The image that test-cluster.sh loads.
+/// The image that test-cluster.sh loads into the node.
 pub(crate) const IMAGE: &str = "driverkit-matrix/builder:bookworm";
 
-/// One test at a time: they share the node.
+/// Only one test runs at a time, since they share the node.
 static TURN: Mutex<()> = Mutex::const_new(());
 
 pub(crate) async fn turn() -> MutexGuard<'static, ()> {
@@ -53,20 +53,20 @@ pub(crate) fn component(action: &str, name: &str) {
     succeed(script("component.sh").args([action, name]));
 }
 
-/// Waits until `is_so`, which the cluster brings about, by asking it again.
+/// Polls until the cluster has reached a state.
 pub(crate) fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let start = std::time::Instant::now();
     while !is_so() {
-        // As long as a slow machine may take to build some real modules.
+        // Building some real modules on a slow machine takes that long.
         assert!(
             start.elapsed() < Duration::from_mins(20),
-            "still not: {what}"
+            "timed out waiting until {what}"
         );
         std::thread::sleep(Duration::from_millis(100));
     }
 }
 
-/// Gives the cluster an object, in YAML.
+/// Applies an object in YAML to the cluster.
 pub(crate) fn apply(object: &str) {
     let mut child = script("kubectl.sh")
         .args(["apply", "-f", "-"])
@@ -78,7 +78,7 @@ pub(crate) fn apply(object: &str) {
     assert!(child.wait().unwrap().success(), "{object}");
 }
 
-/// Where the claim of a namespace lies on this machine.
+/// Returns the directory of a namespace's volume claim on this machine.
 pub(crate) fn volume_of(namespace: &str) -> PathBuf {
     let state = std::env::var("KUBE_STATE");
     let state = state.unwrap_or_else(|_| "/var/lib/test-kubernetes".to_owned());
@@ -89,7 +89,7 @@ pub(crate) fn copy(from: &Path, to: &Path) {
     succeed(Command::new("cp").arg("-R").arg(from).arg(to));
 }
 
-/// Makes the image of the program with deploy/image.sh, and has the node know it by the name that is returned.
+/// Builds the image of the program with deploy/image.sh and loads it into the node; returns its name.
 pub(crate) fn load_program() -> String {
     let name = "driverkit-matrix/program:test";
     let make = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/image.sh");
@@ -99,8 +99,8 @@ pub(crate) fn load_program() -> String {
     name.to_owned()
 }
 
-/// Gives the namespace a directory of deploy/ by an overlay in `folder`, as a person writes it: where it is, the image,
-/// what is in its configuration, and the claim of namespace.sh in place of both of the base's.
+/// Deploys a directory of deploy/ into the namespace with an overlay in `folder`, as a user would write it: the
+/// namespace, the image, the configuration, and the claim of namespace.sh instead of the two claims of the base.
 pub(crate) fn deploy(namespace: &str, part: &str, folder: &Path, configuration: &str) {
     let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
     for part in ["base", "one-kernel"] {
@@ -139,7 +139,7 @@ patches:
     kubectl(&["apply", "-k", folder.to_str().unwrap()]);
 }
 
-/// Has the `CronJob` begin at once, and waits for its end; whether it succeeded, and what it said.
+/// Starts the `CronJob` at once and waits for its end; returns whether it succeeded, and its output.
 pub(crate) fn run_cron_job(namespace: &str) -> (bool, String) {
     let in_namespace = |words: &[&str]| kubectl(&[&["-n", namespace], words].concat());
     in_namespace(&["create", "job", "--from=cronjob/driverkit-matrix", "now"]);
@@ -153,14 +153,14 @@ pub(crate) fn run_cron_job(namespace: &str) -> (bool, String) {
     (found.contains("Complete"), said)
 }
 
-/// How many Jobs the namespace has.
+/// Returns the number of Jobs in the namespace.
 pub(crate) fn jobs_in(namespace: &str) -> usize {
     kubectl(&["-n", namespace, "get", "jobs", "-o", "name"])
         .lines()
         .count()
 }
 
-/// An empty namespace of that name, and settings for it.
+/// Creates an empty namespace; returns settings for it.
 pub(crate) fn namespace(name: &str) -> KubernetesSettings {
     succeed(script("namespace.sh").arg(name));
     KubernetesSettings {
@@ -179,7 +179,7 @@ pub(crate) fn kubeconfig() -> PathBuf {
         .into()
 }
 
-/// A connected executor with a store of its own.
+/// A connected executor with its own store.
 pub(crate) struct Cluster {
     pub(crate) executor: KubernetesExecutor,
     pub(crate) store: tempfile::TempDir,
@@ -232,7 +232,7 @@ impl Cluster {
     }
 }
 
-/// A script and what it may use.
+/// A script and its limits.
 #[derive(Clone)]
 pub(crate) struct Work {
     pub(crate) image: String,

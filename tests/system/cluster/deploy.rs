@@ -1,4 +1,4 @@
-//! deploy/: its manifests are taken by the cluster, and its `CronJob` builds.
+//! Tests of deploy/: the cluster accepts its manifests, and its `CronJob` builds.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ source = { path = "../libs" }
 
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
-fn the_cron_job_builds_in_the_cluster_with_the_rights_that_it_is_given() {
+fn the_cron_job_builds_with_the_rights_of_its_manifests() {
     let _turn = blocking_turn();
     namespace(NAMESPACE);
     load_program();

@@ -1,4 +1,4 @@
-//! Every way in which one job ends.
+//! Tests of every way in which one job ends.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn tree(at: &std::path::Path, content: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn a_job_sees_its_trees_and_gives_back_outputs_and_log() {
+async fn a_job_reads_its_trees_and_returns_outputs_and_log() {
     let _turn = turn().await;
     let cluster = Cluster::connect(namespace("dkm-ends")).await;
     let trees = tempfile::tempdir().unwrap();
@@ -40,7 +40,7 @@ async fn a_job_sees_its_trees_and_gives_back_outputs_and_log() {
             target: target.into(),
         })
         .to_vec();
-    // The second one finds the trees on the volume.
+    // The second job finds the trees on the volume.
     for _ in 0..2 {
         let done = cluster.run(&work).await;
         let completion = done.ended.unwrap();
@@ -76,10 +76,10 @@ async fn a_tree_that_changed_on_the_volume_is_pulled_again() {
     let volume = volume_of("dkm-verify").join("trees");
     let kept = std::fs::read_dir(&volume).unwrap().next().unwrap().unwrap();
     driverkit_matrix::fs::write(&kept.path().join("Makefile"), "wrong\n").unwrap();
-    // Another run looks at it once.
+    // A new run verifies the tree once.
     let second = Cluster::connect(settings).await;
     assert_eq!(second.run(&work).await.log, "right\n");
-    // Gone in the middle of a run: that is no failure of the script, and trying again mends it.
+    // A tree that vanishes during a run is not a failure of the script, and a retry restores it.
     std::fs::remove_dir_all(kept.path()).unwrap();
     let done = second.run(&work).await;
     assert!(
@@ -92,7 +92,7 @@ async fn a_tree_that_changed_on_the_volume_is_pulled_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn limits_of_time_and_memory_are_told_apart_and_the_log_is_there() {
+async fn exceeded_limits_are_distinguished_and_the_log_is_kept() {
     let _turn = turn().await;
     let cluster = Cluster::connect(namespace("dkm-limits")).await;
     let mut slow = Work::new("echo begun; sleep 1000");
@@ -107,7 +107,7 @@ async fn limits_of_time_and_memory_are_told_apart_and_the_log_is_there() {
     assert_eq!(slow.log, "begun\n");
     assert_eq!(large.ended.unwrap().exit, Exit::OutOfMemory);
     assert!(large.log.starts_with("begun\n"), "{}", large.log);
-    // /tmp is memory too.
+    // /tmp is in memory as well.
     let exit = disk.ended.unwrap().exit;
     assert!(
         matches!(exit, Exit::OutOfMemory | Exit::Code(1)),
@@ -118,7 +118,7 @@ async fn limits_of_time_and_memory_are_told_apart_and_the_log_is_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn what_the_cluster_refuses_is_told_with_its_reason() {
+async fn refusals_of_the_cluster_are_reported_with_the_reason() {
     let _turn = turn().await;
     let mut settings = namespace("dkm-refused");
     settings.start_timeout = Duration::from_secs(3);
@@ -131,7 +131,7 @@ async fn what_the_cluster_refuses_is_told_with_its_reason() {
         "{ended:?}"
     );
 
-    // No node has room: the Job's deadline ends the wait.
+    // No node has enough memory: the Job's deadline ends the wait.
     let mut large = Work::new("true");
     large.memory_bytes = 1 << 50;
     large.timeout = Duration::from_secs(2);
@@ -204,7 +204,7 @@ async fn cancelling_removes_the_job_and_its_pod() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn an_evicted_pod_is_lost_and_says_so() {
+async fn an_evicted_pod_is_reported_as_lost() {
     let _turn = turn().await;
     let cluster = Cluster::connect(namespace("dkm-evict")).await;
     let evict = tokio::task::spawn_blocking(|| {
@@ -218,7 +218,7 @@ async fn an_evicted_pod_is_lost_and_says_so() {
             "name",
         ];
         until("the pod runs", || !kubectl(&pods).is_empty());
-        // Eviction by the API, as a drain does it; nothing but our pod is there.
+        // Eviction through the API, as in a drain; only our pod is there.
         let drain = [
             "drain",
             "localhost",
@@ -241,7 +241,7 @@ async fn an_evicted_pod_is_lost_and_says_so() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn jobs_outlive_the_api_server_and_the_kubelet() {
+async fn jobs_survive_restarts_of_the_api_server_and_the_kubelet() {
     let _turn = turn().await;
     let cluster = Cluster::connect(namespace("dkm-broken")).await;
     let work = Work::new("sleep 15; echo done");
@@ -267,7 +267,7 @@ async fn jobs_outlive_the_api_server_and_the_kubelet() {
         assert_eq!(done.ended.unwrap().exit, Exit::Code(0));
         assert_eq!(done.log, "done\n");
     }
-    // The next job runs as if nothing had been.
+    // The next job runs normally.
     let done = cluster.run(&Work::new("exit 7")).await;
     assert_eq!(done.ended.unwrap().exit, Exit::Code(7));
     assert_eq!(jobs_in("dkm-broken"), 0);
@@ -316,7 +316,7 @@ async fn inputs_and_results_go_through_tls() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn clusters_that_cannot_be_used_are_told_before_anything_starts() {
+async fn unusable_clusters_are_reported_before_anything_starts() {
     let _turn = turn().await;
     let settings = namespace("dkm-input");
     let store = tempfile::tempdir().unwrap();
@@ -332,7 +332,7 @@ async fn clusters_that_cannot_be_used_are_told_before_anything_starts() {
         "{message}"
     );
 
-    // An account with all rights but one.
+    // An account with all rights except one.
     let account = "system:serviceaccount:dkm-input:default";
     kubectl(&[
         "-n",
@@ -375,7 +375,7 @@ async fn clusters_that_cannot_be_used_are_told_before_anything_starts() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn a_dead_owner_s_jobs_are_swept_and_those_of_the_living_stay() {
+async fn jobs_of_dead_owners_are_removed_and_others_stay() {
     let _turn = turn().await;
     let cluster = Cluster::connect(namespace("dkm-sweep")).await;
     let job = |name: &str, owner: &str| {

@@ -1,4 +1,4 @@
-//! A header tree whose programs are of another machine: pods run them under the emulator that the tree then brings.
+//! A header tree whose programs are for another machine: pods run them under the emulator that is added to the tree.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +12,8 @@ use support::real::{kernel, program, vendor};
 
 const NAMESPACE: &str = "dkm-emulated";
 
-/// Header packages for arm64 with the programs of arm64, under the names of those of this machine: else the program
-/// takes the latter.
+/// Downloads header packages for arm64 whose programs are for arm64, under the names of the packages for this machine:
+/// otherwise the program would prefer those for this machine.
 fn packages(folder: &Path, urls: &[String]) -> Vec<PathBuf> {
     let package = |url: &String| {
         let path = folder.join(url.rsplit('/').next().unwrap());
@@ -24,7 +24,7 @@ fn packages(folder: &Path, urls: &[String]) -> Vec<PathBuf> {
     urls.iter().map(package).collect()
 }
 
-/// Builds with a cache of its own; the module.
+/// Builds with its own cache; returns the module.
 fn built(folder: &Path, executor: &str) -> Vec<u8> {
     let out = folder.join(executor);
     let mut command = program(folder);
@@ -52,7 +52,7 @@ fn built(folder: &Path, executor: &str) -> Vec<u8> {
 
 #[test]
 #[ignore = "needs the cluster of make test-cluster, and the builder image sid, out of which the emulator comes"]
-fn programs_of_another_machine_run_in_pods_as_they_do_in_docker() {
+fn programs_for_another_machine_run_in_pods_as_in_docker() {
     let _turn = blocking_turn();
     namespace(NAMESPACE);
     let folder = tempfile::tempdir().unwrap();

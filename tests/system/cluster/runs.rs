@@ -1,4 +1,4 @@
-//! Whole runs of the program: real builds of real drivers for real kernels.
+//! Tests of whole runs: real drivers for real kernels.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -8,14 +8,14 @@ use crate::cluster::common::{
 };
 use support::real::images;
 
-/// A program with a directory of its own, in which builder images and downloads are those of the machine.
+/// The program with its own directory, but with this machine's builder images and downloads.
 struct Run {
     folder: tempfile::TempDir,
     namespace: &'static str,
 }
 
 impl Run {
-    /// Plans `drivers` differently named drivers for each kernel of bookworm.
+    /// Plans `drivers` drivers with different names for each kernel of bookworm.
     fn new(namespace: &'static str, drivers: usize, kernels: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor");
@@ -77,7 +77,7 @@ impl Run {
     }
 }
 
-/// A child that does not outlive the test.
+/// A child process that is killed on drop.
 struct Killed(Child);
 
 impl Drop for Killed {
@@ -89,13 +89,13 @@ impl Drop for Killed {
 
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
-fn thirty_modules_are_built_through_every_trouble_and_are_those_of_docker() {
+fn thirty_modules_are_built_despite_failures_and_equal_those_of_docker() {
     let _turn = blocking_turn();
     namespace("dkm-thirty");
     let kernels = r#"{ from = "mirror", suites = ["bookworm"], flavours = ["plain", "cloud", "rt"], latest = 1 }"#;
     let run = Run::new("dkm-thirty", 5, kernels);
 
-    // Killed when eight are done: it can remove nothing.
+    // The run is killed when eight modules are built, so it cannot remove anything.
     let said = std::fs::File::options()
         .create_new(true)
         .append(true)
@@ -120,7 +120,7 @@ fn thirty_modules_are_built_through_every_trouble_and_are_those_of_docker() {
     let left = jobs_in("dkm-thirty");
     assert!((1..=8).contains(&left), "{left} Jobs are left");
 
-    // The next run finds what is left, and loses the API server and the kubelet on its way.
+    // The next run finds the leftovers, and the API server and the kubelet fail during it.
     let second = run
         .command("out", "kubernetes")
         .stdout(Stdio::piped())
@@ -145,7 +145,7 @@ fn thirty_modules_are_built_through_every_trouble_and_are_those_of_docker() {
     assert_eq!(modules.len(), 30, "{text}");
     assert_eq!(jobs_in("dkm-thirty"), 0);
 
-    // The same bytes from docker, for every one of them.
+    // Docker gives the same bytes for every module.
     let output = succeed(&mut run.command("out-docker", "docker"));
     let of_docker = run.artifacts("out-docker");
     assert_eq!(of_docker, modules, "{output}");
@@ -159,11 +159,11 @@ fn thirty_modules_are_built_through_every_trouble_and_are_those_of_docker() {
     }
 }
 
-/// A boot is a Job like a compile, in a namespace that enforces PodSecurity `restricted`: of both architectures, with
+/// A boot is a Job like a compile, in a namespace that enforces PodSecurity `restricted`: for both architectures, with
 /// two modules each.
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
-fn modules_are_loaded_into_their_kernels_by_jobs() {
+fn jobs_load_modules_into_their_kernels() {
     let _turn = blocking_turn();
     namespace("dkm-proofs");
     let kernels = r#"{ from = "mirror", suites = ["bookworm"], flavours = ["cloud"], latest = 1 }"#;

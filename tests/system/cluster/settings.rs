@@ -1,4 +1,4 @@
-//! What a person may set: the pods are as it says, and the cluster acts on it.
+//! Tests of the user's settings: the pods have them, and the cluster applies them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::cluster::common::{Cluster, Work, jobs_in, kubectl, namespace, turn, u
 const NAMESPACE: &str = "dkm-host-path";
 const POOL: &str = "dkm-pool";
 
-/// The node, for builds alone until this is dropped.
+/// Reserves the node for builds until this is dropped.
 struct Pool;
 
 impl Pool {
@@ -30,10 +30,10 @@ impl Drop for Pool {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn a_folder_of_the_node_keeps_trees_where_the_policy_allows_it() {
+async fn a_directory_on_the_node_caches_trees_if_the_policy_allows_it() {
     let _turn = turn().await;
     let mut settings = namespace(NAMESPACE);
-    // Any directory in which nobody may write.
+    // The user `nobody` must be able to write to the directory.
     let cache = volume_of(NAMESPACE).join("of-node");
     std::fs::create_dir(&cache).unwrap();
     std::os::unix::fs::chown(&cache, Some(65534), Some(65534)).unwrap();
@@ -56,7 +56,7 @@ async fn a_folder_of_the_node_keeps_trees_where_the_policy_allows_it() {
     let policy = "pod-security.kubernetes.io/enforce=privileged";
     kubectl(&["label", "--overwrite", "namespace", NAMESPACE, policy]);
     for _ in 0..2 {
-        // A run of its own each, with a store of its own.
+        // Each is a separate run with its own store.
         let done = Cluster::connect(settings.clone()).await.run(&work).await;
         assert_eq!(done.ended.unwrap().exit, Exit::Code(0), "{}", done.log);
         assert_eq!(done.log, "here\n");
@@ -68,7 +68,7 @@ async fn a_folder_of_the_node_keeps_trees_where_the_policy_allows_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "needs the cluster of make test-cluster"]
-async fn pods_run_where_and_as_whom_they_are_told() {
+async fn pods_run_on_the_selected_node_as_the_selected_user() {
     let _turn = turn().await;
     let mut settings = namespace(POOL);
     kubectl(&["-n", POOL, "create", "serviceaccount", "builds"]);

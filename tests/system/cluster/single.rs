@@ -1,4 +1,4 @@
-//! driverkit's commands for a cluster: one real build from outside, and one by deploy/.
+//! Tests of driverkit's commands for a cluster: one real build from outside, and one through deploy/.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use support::real::{Kernel, kernel_of_bookworm, program, vendor};
 const NAMESPACE: &str = "dkm-single";
 const SOURCES: &str = "falcosecurity-libs-0.20.0";
 
-/// A directory in which a person calls the program for one kernel.
+/// The directory of a user who builds for one kernel.
 struct Person {
     folder: tempfile::TempDir,
     kernel: Kernel,
@@ -25,7 +25,7 @@ impl Person {
         Self { folder, kernel }
     }
 
-    /// driverkit's configuration file.
+    /// Returns driverkit's configuration file.
     fn config(&self, sources: &Path, module: &str) -> String {
         self.kernel.config(&format!(
             "driverversion: 0.20.0+driver\nsrc-dir: {}\nnamespace: {NAMESPACE}\noutput:\n  module: {module}\n",
@@ -33,7 +33,7 @@ impl Person {
         ))
     }
 
-    /// Calls the program with a cache of that name.
+    /// Runs the program with a cache of this name.
     fn call(&self, cache: &str, words: &[&str], variables: &[(String, String)]) -> (i32, String) {
         let folder = self.folder.path();
         let module = format!("{cache}/falco.ko");
@@ -61,7 +61,7 @@ impl Person {
 
 #[test]
 #[ignore = "needs the cluster of make test-cluster"]
-fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() {
+fn builds_from_outside_and_inside_the_cluster_equal_those_of_docker() {
     let _turn = blocking_turn();
     namespace(NAMESPACE);
     let person = Person::new();
@@ -93,7 +93,7 @@ fn driverkit_s_commands_build_from_outside_and_from_inside_what_docker_builds() 
     }
 }
 
-/// Inputs and result travel by a bucket; the namespace's volume is empty.
+/// Inputs and result go through a bucket; the volume of the namespace is empty.
 fn by_a_bucket(person: &Person, module: &[u8]) {
     let server = s3_server();
     namespace("dkm-single-bucket");
@@ -109,12 +109,12 @@ fn by_a_bucket(person: &Person, module: &[u8]) {
     assert_eq!(code, 0, "{text}");
     assert!(
         module == person.module("bucket"),
-        "that of the bucket differs"
+        "the module built through the bucket differs"
     );
     assert!(objects(&server, "drivers/inputs") > 3, "{text}");
 }
 
-/// `kubernetes-in-cluster`, as deploy/one-kernel has it.
+/// Runs `kubernetes-in-cluster` as in deploy/one-kernel.
 fn in_the_cluster(person: &Person, module: &[u8]) {
     let volume = volume_of(NAMESPACE);
     load_program();
@@ -133,5 +133,8 @@ fn in_the_cluster(person: &Person, module: &[u8]) {
     let (is_good, said) = run_cron_job(NAMESPACE);
     assert!(is_good, "{said}");
     let made = std::fs::read(volume.join("inside/falco.ko")).unwrap();
-    assert!(module == made, "that of the cluster differs: {said}");
+    assert!(
+        module == made,
+        "the module built in the cluster differs: {said}"
+    );
 }
