@@ -1,7 +1,7 @@
-//! The mirror that apt uses on this machine: what `kernels debian` finds there is what apt itself has of it.
+//! Compares the kernels that `kernels debian` finds on apt's mirror of this machine with apt's own view of the mirror.
 //!
-//! apt gets a state of its own (scripts/apt.sh), with indexes of all suites and both architectures, whatever this
-//! machine's own apt is set up for. Its indexes are read here by other means than the program's.
+//! apt gets its own state (scripts/apt.sh), with indexes of all suites and both architectures, independent of this
+//! machine's apt configuration. The indexes are read by other code than the program's.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -13,7 +13,7 @@ use support::host::run;
 use support::locks;
 use support::workspace::Workspace;
 
-/// The suites; a mirror need not have the backports of one that is old.
+/// The suites; a mirror may lack the backports of an old suite.
 const SUITES: [&str; 6] = [
     "bullseye",
     "bullseye-backports",
@@ -23,7 +23,7 @@ const SUITES: [&str; 6] = [
     "trixie-backports",
 ];
 
-/// Prints suite, architecture and file of each index that apt has got.
+/// Prints suite, architecture and file of each index that apt has downloaded.
 const UPDATE: &str = r#"
 set -euo pipefail
 root=$1 work=$2
@@ -35,10 +35,10 @@ apt-get update -qq >&2
 apt-get indextargets --format '$(RELEASE) $(ARCHITECTURE) $(FILENAME)' 'Created-By: Packages'
 "#;
 
-/// A package of apt's index, by the names of its fields.
+/// A package in apt's index, by field name.
 type Fields = BTreeMap<String, String>;
 
-/// The packages of an index whose names begin like those that kernels need.
+/// Returns the packages of an index whose names start like those of kernel packages.
 fn read_index(file: &str) -> Vec<Fields> {
     let text = run(
         "/usr/lib/apt/apt-helper",
@@ -60,7 +60,7 @@ fn read_index(file: &str) -> Vec<Fields> {
         .collect()
 }
 
-/// The kernels of an index: release and architecture, with the names of the packages that each needs.
+/// Returns the kernels of an index: release and architecture, with the names of the packages that each kernel needs.
 fn kernels(index: &[Fields], architecture: &str) -> BTreeMap<(String, String), BTreeSet<String>> {
     let mut kernels = BTreeMap::new();
     for package in index
@@ -91,7 +91,7 @@ fn kernels(index: &[Fields], architecture: &str) -> BTreeMap<(String, String), B
     kernels
 }
 
-/// Path in the archive, size, and digest.
+/// Returns the path in the archive, the size and the digest of a package.
 fn file(package: &Value) -> (String, u64, String) {
     let url = package["url"].as_str().unwrap();
     let (_, path) = url.split_once("/pool/").unwrap();
@@ -103,7 +103,7 @@ fn file(package: &Value) -> (String, u64, String) {
 }
 
 #[test]
-fn kernels_of_debian_are_those_that_apt_knows() {
+fn kernels_of_debian_are_the_kernels_in_apts_index() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mirror = run("scripts/mirror.sh", &[], root).trim_end().to_owned();
     let is_there = |suite: &&str| {
@@ -152,12 +152,12 @@ fn kernels_of_debian_are_those_that_apt_knows() {
     for kernel in found["kernels"].as_array().unwrap() {
         let text = |key: &str| kernel[key].as_str().unwrap().to_owned();
         let packages = kernel["packages"].as_array().unwrap();
-        // Each file is in apt's index, with this size and digest.
+        // Each file is in apt's index, with the same size and digest.
         let packages: Vec<&String> = packages
             .iter()
             .map(|package| &files[&file(package)])
             .collect();
-        // The fourth is the linux-kbuild of the other architecture.
+        // The fourth package is the linux-kbuild of the other architecture.
         assert_eq!(packages.len(), 4, "{kernel}");
         let packages: BTreeSet<String> = packages.into_iter().cloned().collect();
         names.insert((text("kernel_release"), text("architecture")), packages);
@@ -166,7 +166,7 @@ fn kernels_of_debian_are_those_that_apt_knows() {
     assert_eq!(names, expected);
     eprintln!("{} kernels of {suites:?}", names.len());
 
-    // The lock holds the same, and what it was read from is signed by Debian's keys.
+    // The lock contains the same files, and the indexes are signed by Debian's keys.
     workspace.put(
         "m.toml",
         &format!(
@@ -182,7 +182,7 @@ fn kernels_of_debian_are_those_that_apt_knows() {
         for package in kernel["packages"].as_array().unwrap() {
             assert!(files.contains_key(&file(package)), "{package}");
         }
-        // Whatever mirror was asked.
+        // The lock contains the usual URLs for every mirror.
         let (_, usual) = driverkit_matrix::discover::DEFAULT_MIRRORS[0];
         let is_usual = |url: &String| url.starts_with(&format!("{usual}/pool/"));
         assert!(locks::urls(kernel).iter().all(is_usual), "{kernel}");

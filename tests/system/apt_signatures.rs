@@ -1,4 +1,4 @@
-//! Which `Release` files are believed: signatures by keys of the keyring, and not past their time.
+//! Which `Release` files are accepted: with a signature by a key of the keyring, and not expired.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -12,11 +12,11 @@ use support::workspace::Workspace;
 
 const SUITE: &str = "mirror/dists/bookworm";
 
-/// The times of gpg, which it is told.
+/// Times for gpg's faked clock.
 const LONG_AGO: &str = "20200101T000000!";
 const A_LITTLE_LATER: &str = "20200110T000000!";
 
-/// Keys of gpg in a directory of its own. Its agent ends by itself when the directory goes.
+/// gpg keys in a separate directory. The gpg agent ends by itself when the directory is removed.
 struct Keys<'a> {
     workspace: &'a Workspace,
     home: tempfile::TempDir,
@@ -24,7 +24,7 @@ struct Keys<'a> {
 
 impl<'a> Keys<'a> {
     fn new(workspace: &'a Workspace) -> Self {
-        // Short, since the agent's socket is in it.
+        // The path must be short, since the agent's socket is in the directory.
         let home = tempfile::Builder::new()
             .prefix("gpg")
             .tempdir_in("/tmp")
@@ -45,7 +45,7 @@ impl<'a> Keys<'a> {
         output.stdout
     }
 
-    /// Makes a key, and a keyring of its name that holds it alone.
+    /// Creates a key, and a keyring of the same name that contains only this key.
     fn make(&self, name: &str, more: &[&str], expires: &str) {
         let user = format!("{name} <{name}@example.org>");
         self.gpg(
@@ -59,7 +59,7 @@ impl<'a> Keys<'a> {
         put(self.workspace, &format!("{name}.gpg"), &keyring);
     }
 
-    /// Signs `Release`: as `InRelease` or, detached, as `Release.gpg`.
+    /// Signs `Release`: inline as `InRelease`, or detached as `Release.gpg`.
     fn sign(&self, names: &[&str], more: &[&str], is_detached: bool) {
         let users: Vec<String> = names
             .iter()
@@ -93,7 +93,7 @@ fn put(workspace: &Workspace, path: &str, content: &[u8]) {
     driverkit_matrix::fs::write(&workspace.path().join(path), content).unwrap();
 }
 
-/// A suite with one kernel; `more` goes into its `Release` file.
+/// Writes a suite with one kernel; `more` is added to its `Release` file.
 fn suite(workspace: &Workspace, more: &str) {
     let index = linux("6.1.0-9", "6.1", "6.1.9-1", "amd64", &["amd64"]);
     let mut release = format!("Origin: Debian\nSuite: bookworm\n{more}SHA256:\n");
@@ -121,10 +121,10 @@ fn matrix(workspace: &Workspace, more: &str) {
     );
 }
 
-/// What `lock` says, with `m.lock` removed before.
+/// Removes `m.lock` and returns the output of `lock`.
 fn lock(workspace: &Workspace) -> String {
     drop(std::fs::remove_file(workspace.path().join("m.lock")));
-    // gpgv is looked for there.
+    // gpgv is in this directory.
     workspace.run_with(&["lock", "m.toml"], &[("PATH", Path::new("/usr/bin"))])
 }
 
@@ -134,7 +134,7 @@ fn is_believed(workspace: &Workspace) {
     assert_eq!(lines(workspace, "m.lock").len(), 1);
 }
 
-/// The old lock stays, and the message says why.
+/// Asserts that the old lock stays and that the message gives the reason.
 fn is_refused(workspace: &Workspace, expected: &str) {
     let old = "{\"lock\":1,\"sources\":{}}\n";
     workspace.put("m.lock", old);
@@ -145,7 +145,7 @@ fn is_refused(workspace: &Workspace, expected: &str) {
 }
 
 #[test]
-fn signatures_of_the_keyring_are_believed_and_no_others() {
+fn only_signatures_by_keys_of_the_keyring_are_accepted() {
     let workspace = Workspace::new();
     let keys = Keys::new(&workspace);
     for name in ["good", "other"] {
@@ -157,7 +157,7 @@ fn signatures_of_the_keyring_are_believed_and_no_others() {
     is_refused(&workspace, "it has no signature");
     keys.sign(&["good"], &[], false);
     is_believed(&workspace);
-    // What stands around the signed text is no part of it.
+    // Text around the signed text is ignored.
     let path = format!("{SUITE}/InRelease");
     let signed = workspace.get(&path);
     workspace.put(&path, &format!("SHA256:\n abc 1 x\n\n{signed}"));
@@ -165,7 +165,7 @@ fn signatures_of_the_keyring_are_believed_and_no_others() {
     workspace.put(&path, &signed.replace("Origin: Debian", "Origin: Somebody"));
     is_refused(&workspace, "the signature of good <good@example.org>");
 
-    // As older suites have it.
+    // A detached signature, as in older suites.
     suite(&workspace, "");
     keys.sign(&["good"], &[], true);
     is_believed(&workspace);
@@ -175,13 +175,13 @@ fn signatures_of_the_keyring_are_believed_and_no_others() {
     suite(&workspace, "");
     keys.sign(&["other"], &[], false);
     is_refused(&workspace, "which is not in the keyring");
-    // As Debian does when its keys change: the old key signs too.
+    // When Debian changes its keys, the old key also signs.
     keys.sign(&["other", "good"], &[], false);
     is_believed(&workspace);
 
     matrix(&workspace, ", keyring = \"nobody.gpg\"");
     is_refused(&workspace, "nobody.gpg is missing");
-    // Without a keyring nobody looks.
+    // Without a keyring, signatures are not verified.
     matrix(&workspace, "");
     is_believed(&workspace);
 }
@@ -206,7 +206,7 @@ fn expired_keys_signatures_and_files_are_refused() {
     keys.sign(&["old"], &then, false);
     is_refused(&workspace, "the key of old <old@example.org>");
 
-    // A mirror that stands still gives files whose signature is as good as ever.
+    // An outdated mirror delivers files with valid signatures.
     suite(&workspace, "Valid-Until: Sat, 14 Nov 2020 08:23:11 UTC\n");
     keys.sign(&["good"], &[], false);
     matrix(&workspace, ", keyring = \"good.gpg\"");

@@ -1,4 +1,5 @@
-//! Buckets that refuse, lie or have a past: what the program says of each, how it ends, and that nothing is lost.
+//! Buckets that refuse requests, return wrong responses or contain old data: the messages, the exit codes, and that
+//! nothing is lost.
 
 use std::path::Path;
 
@@ -9,10 +10,10 @@ use support::object_store::ObjectStore;
 
 type Variables = Vec<(String, String)>;
 
-/// An answer, the exit codes of store, publication and reader, what is said, and the advice.
+/// A response; the exit codes of a store, a publication and a reader; a part of the message; and the advice.
 type Case<'a> = (Fault, (i32, i32, i32), &'a str, &'a str);
 
-/// Runs the program with the variables of a server; returns the exit code and what it said.
+/// Runs the program with the variables of a server; returns the exit code and the output.
 fn said(grid: &Grid, variables: &Variables, words: &[&str]) -> (i32, String) {
     let variables = variables.iter().map(|(name, value)| (name, value));
     let output = grid.program(words).envs(variables).output().unwrap();
@@ -40,7 +41,7 @@ fn with(variables: &Variables, name: &str, value: &str) -> Variables {
     variables
 }
 
-/// That no file has a credential.
+/// Asserts that no file contains a credential.
 fn assert_clean(folder: &Path) {
     for entry in walkdir::WalkDir::new(folder).into_iter().flatten() {
         if entry.file_type().is_file() {
@@ -51,8 +52,8 @@ fn assert_clean(folder: &Path) {
     }
 }
 
-/// Grids with an output directory that can be published, and the exit codes that a shared store, a publication and a
-/// reader of a destination end with.
+/// Asserts the exit codes of a run with a shared store, of a publication and of a reader of a destination, and that
+/// their messages contain one of `words` and the advice.
 fn assert_refused(
     variables: &Variables,
     bucket: &str,
@@ -76,7 +77,7 @@ fn assert_refused(
     let expected = [codes.0, codes.1, codes.2];
     for ((code, text), expected) in [stored, published, read].into_iter().zip(expected) {
         assert_eq!(code, expected, "{text}");
-        // A reader of a destination that may be read has nothing to complain of.
+        // A reader with read permission finds nothing wrong with an empty destination.
         if text.contains("has no manifests") {
             continue;
         }
@@ -86,7 +87,7 @@ fn assert_refused(
         );
         assert!(text.contains(advice), "{text}");
     }
-    // Nothing was begun, and nothing is lost.
+    // No build was started, and nothing is lost.
     assert_eq!(grid.jobs(), [""; 0]);
     assert_eq!(fs::read(&grid.path(MODULE)).unwrap(), built);
     assert_clean(&grid.path(""));
@@ -95,7 +96,7 @@ fn assert_refused(
 const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
 
 #[test]
-fn refusals_of_a_server_have_words_advice_and_exit_codes() {
+fn refusals_of_a_server_are_reported_with_advice_and_exit_codes() {
     let server = ObjectStore::s3();
     let good = server.variables();
     let secret = with(&good, "AWS_SECRET_ACCESS_KEY", "planted-wrong-secret");
@@ -138,7 +139,7 @@ fn refusals_of_a_server_have_words_advice_and_exit_codes() {
         &words,
         "allow these credentials to write",
     );
-    // Whoever only reads needs no right to write.
+    // A read-only store needs no write permission.
     let grid = Grid::new();
     let words = ["--store", "s3://builds/store", "--store-read-only"];
     let (code, text) = run(&grid, &server.variables(), &words);
@@ -146,7 +147,7 @@ fn refusals_of_a_server_have_words_advice_and_exit_codes() {
 }
 
 #[test]
-fn answers_of_what_is_no_store_have_words_advice_and_exit_codes() {
+fn responses_of_other_servers_are_reported_with_advice_and_exit_codes() {
     const PAGE: &str = "<!DOCTYPE html><html><body>Log in</body></html>";
     let cases: [Case<'_>; 3] = [
         (
@@ -177,7 +178,7 @@ fn answers_of_what_is_no_store_have_words_advice_and_exit_codes() {
         server.fail(move |_, _, _| Some(fault));
         let variables = server.variables();
         assert_refused(&variables, "s3://builds", codes, &[words], advice);
-        // The same from a proxy before a server that is well.
+        // The same response from a proxy in front of a working server.
         let well = FakeS3::start();
         let variables = with(&well.variables(), "HTTP_PROXY", &variables[0].1);
         assert_refused(&variables, "s3://builds", codes, &[words], advice);
@@ -186,7 +187,7 @@ fn answers_of_what_is_no_store_have_words_advice_and_exit_codes() {
 }
 
 #[test]
-fn bucket_that_may_not_be_listed_is_no_store_but_a_destination() {
+fn a_bucket_without_list_permission_is_no_store_but_a_destination() {
     let server = FakeS3::start();
     server.fail(|method, key, _| {
         let refusal = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>";
@@ -212,7 +213,7 @@ fn bucket_that_may_not_be_listed_is_no_store_but_a_destination() {
 }
 
 #[test]
-fn versioned_bucket_with_half_an_upload_works_like_another() {
+fn a_versioned_bucket_with_incomplete_uploads_works() {
     let server = ObjectStore::s3_versioned();
     let grid = Grid::new();
     let variables = server.variables();
@@ -246,7 +247,7 @@ fn versioned_bucket_with_half_an_upload_works_like_another() {
         "module.ko",
         [support::grid::module(support::grid::RELEASE), vec![0]].concat(),
     );
-    // The index, the store's packs and an artifact are replaced; the bucket keeps what they were.
+    // The index, the store's packs and an artifact are replaced; the bucket keeps the old versions.
     let text = night("b");
     assert!(text.contains("1 published"), "{text}");
     grid.jobs();
@@ -289,7 +290,7 @@ fn versioned_bucket_with_half_an_upload_works_like_another() {
 }
 
 #[test]
-fn object_that_changed_under_its_key_stays_and_is_told_with_advice() {
+fn a_changed_object_is_not_overwritten_and_is_reported_with_advice() {
     const OBJECT: &str = "driver/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
     let server = ObjectStore::s3();
     let grid = Grid::new();

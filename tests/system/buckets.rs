@@ -1,4 +1,4 @@
-//! Buckets at real servers.
+//! Tests of buckets on real servers.
 
 use driverkit_matrix::bucket::{
     Attribute, Attributes, Bucket, BucketFault, Put, PutMode, PutOptions,
@@ -23,7 +23,7 @@ async fn works(server: &ObjectStore) {
     };
     let name = "x/6.1.0+deb~1_x.ko";
     let Put::Done(first) = bucket.put(name, "one", options).await.unwrap() else {
-        panic!("it was there");
+        panic!("the object already exists");
     };
     assert!(!bucket.create(name, "two").await.unwrap());
     let found = bucket.head(name).await.unwrap().unwrap();
@@ -31,7 +31,7 @@ async fn works(server: &ObjectStore) {
     assert_eq!(found.attributes.get(&digest).unwrap().as_ref(), "abc");
     let update = |version| PutMode::Update(version).into();
     let Put::Done(second) = bucket.put(name, "2", update(first.clone())).await.unwrap() else {
-        panic!("nobody changed it");
+        panic!("the object has changed");
     };
     let stale = bucket.put(name, "three", update(first)).await.unwrap();
     assert_eq!(stale, Put::Conflict);
@@ -60,13 +60,13 @@ async fn works(server: &ObjectStore) {
 }
 
 #[tokio::test]
-async fn s3_server_reads_writes_compares_and_lists() {
+async fn an_s3_bucket_can_be_read_written_and_listed() {
     works(&ObjectStore::s3()).await;
 }
 
 #[tokio::test]
 #[ignore = "needs azurite, 360 MB of npm packages (make test-buckets)"]
-async fn azure_server_reads_writes_compares_and_lists() {
+async fn an_azure_bucket_can_be_read_written_and_listed() {
     let server = ObjectStore::azure();
     let missing = Bucket::open(&server.settings("")).unwrap();
     let error = missing.list("").await.unwrap_err();
@@ -76,7 +76,7 @@ async fn azure_server_reads_writes_compares_and_lists() {
 }
 
 #[tokio::test]
-async fn s3_server_refuses_with_classes_and_without_credentials() {
+async fn refusals_of_an_s3_server_are_classified_without_credentials() {
     let server = ObjectStore::s3();
     let mut settings = server.settings("a");
     settings.url = "s3://nowhere".parse().unwrap();
@@ -126,7 +126,7 @@ struct Machine<'a> {
 }
 
 impl Machine<'_> {
-    /// Runs what is missing, with the store and the destination of all machines.
+    /// Runs the missing builds, with the store and the destination that all machines share.
     fn start(&self, words: &[&str]) -> std::process::Child {
         let mut command = std::process::Command::new(support::program());
         command
@@ -150,7 +150,7 @@ impl Machine<'_> {
     }
 }
 
-/// What a machine said that did all that it should.
+/// Returns the output of a machine whose run must succeed.
 fn text_of(running: std::process::Child) -> String {
     let output = running.wait_with_output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
@@ -170,7 +170,7 @@ fn has_credential(folder: &std::path::Path) -> Option<std::path::PathBuf> {
 }
 
 #[test]
-fn shards_on_machines_with_empty_disks_share_one_store_and_one_destination() {
+fn shards_on_empty_machines_share_one_store_and_one_destination() {
     let server = ObjectStore::s3();
     let grid = Grid::of_four();
     grid.write_driver("other", "the next version");
@@ -203,7 +203,7 @@ fn shards_on_machines_with_empty_disks_share_one_store_and_one_destination() {
     };
     assert_eq!(index().artifacts.len(), 4);
 
-    // A fourth has nothing to do, asks no mirror, and changes nothing.
+    // A fourth machine has nothing to build, sends no request to the mirror, and changes nothing.
     let (asked, before) = (mirror.requests(), index());
     let text = machine("d").run(&["--place", "new"]);
     assert!(text.contains("everything is cached"), "{text}");
@@ -219,7 +219,7 @@ fn shards_on_machines_with_empty_disks_share_one_store_and_one_destination() {
     assert_eq!(modules(), 1);
     assert!(text.contains("1 published, 4 unchanged"), "{text}");
 
-    // A version of the driver more, when all mirrors have deleted the headers.
+    // Another driver version, when all mirrors have deleted the headers.
     for number in ["1", "2", "3", "4", "5"] {
         for path in grid.headers(number) {
             driverkit_matrix::fs::remove_file(&path).unwrap();
@@ -230,7 +230,7 @@ fn shards_on_machines_with_empty_disks_share_one_store_and_one_destination() {
     assert_eq!(modules(), 5);
     assert!(text.contains("5 published, 5 unchanged"), "{text}");
 
-    // What is published is what the index says, and readers see it.
+    // The published files match the index, and readers of the destination see them.
     for (key, entry) in &index().artifacts {
         let file = std::fs::read(server.folder().join("driver").join(key)).unwrap();
         assert_eq!(driverkit_matrix::digest::Sha256::of(&file), entry.sha256);
@@ -246,7 +246,7 @@ fn shards_on_machines_with_empty_disks_share_one_store_and_one_destination() {
 }
 
 #[test]
-fn store_at_a_server_that_refuses_is_told_before_anything_is_built() {
+fn a_refusing_store_is_reported_before_anything_is_built() {
     let server = ObjectStore::s3();
     let grid = Grid::new();
     for (variable, value, said) in [
