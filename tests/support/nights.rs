@@ -44,7 +44,7 @@ const TARGETS: [(&str, &str, &str); 8] = [
     ("photon", "6.1.N-1.ph5", "mirror"),
 ];
 
-/// Failures: class, phase, file, compiler message, the share of kernels and drivers that fail, and the first night.
+/// Failures: class, phase, file, compiler message, N if one of N kernels fails, the driver (9: all), the first night.
 const FAULTS: [(&str, &str, &str, &str, u64, usize, usize); 7] = [
     (
         "compile",

@@ -1,4 +1,4 @@
-//! Attestations and the bill of materials as libraries of others read them: in-toto, securesystemslib, `CycloneDX`.
+//! Attestations and the bill of materials, read by third-party libraries: in-toto, securesystemslib, `CycloneDX`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::proof::run;
 use support::grid::Grid;
 use support::signing::openssl;
 
-/// A Python with the libraries, made once for each list of them.
+/// Returns a Python with the libraries, which is created once for each list of libraries.
 fn python() -> PathBuf {
     let list =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/system/attestations/requirements.txt");
@@ -39,7 +39,7 @@ fn script(name: &str) -> PathBuf {
 }
 
 #[test]
-fn other_libraries_verify_attestations_of_every_kind_of_key() {
+fn third_party_libraries_verify_attestations_of_every_kind_of_key() {
     for (name, options) in [
         ("ed", "-algorithm ED25519"),
         ("p256", "-algorithm EC -pkeyopt ec_paramgen_curve:P-256"),
@@ -78,7 +78,7 @@ fn other_libraries_verify_attestations_of_every_kind_of_key() {
         let checked = check("other.pub");
         assert!(!checked.status.success());
         assert!(String::from_utf8_lossy(&checked.stderr).contains("VerificationError"));
-        // A changed statement is refused there, too.
+        // The libraries refuse a changed statement as well.
         let file = attestation_of(&module);
         let text = fs::read_to_string(&file).unwrap();
         let changed = text.replacen("\"payload\":\"e", "\"payload\":\"f", 1);
@@ -89,7 +89,7 @@ fn other_libraries_verify_attestations_of_every_kind_of_key() {
 }
 
 #[test]
-fn bill_of_materials_is_valid_by_the_schema_of_cyclonedx() {
+fn the_bill_of_materials_matches_the_cyclonedx_schema() {
     let grid = Grid::of_four();
     let (code, text) = grid.run(&["--report", "cyclonedx=night.json"]);
     assert_eq!(code, 0, "{text}");

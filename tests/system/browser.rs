@@ -1,5 +1,4 @@
-//! The page of `report` in a real browser: Chromium without a screen, which runs a script in the page and hands back what
-//! the page is then.
+//! The page of `report` in headless Chromium: a script runs in the page, and the test reads the resulting page.
 //!
 //! `scripts/setup.sh --tests` installs Chromium.
 
@@ -14,7 +13,7 @@ use driverkit_matrix::text::separated;
 use serde_json::{Value, json};
 use support::nights::Year;
 
-/// Waits for the page, acts like a user, and writes what it saw into the page.
+/// Waits for the page, acts like a user, and writes the observations into the page.
 const USER: &str = include_str!("browser/user.js");
 
 const SMALL: Year = Year {
@@ -41,7 +40,7 @@ fn chromium(profile: &Path, words: &[&str]) -> Vec<u8> {
     output.stdout
 }
 
-/// The page of a simulated night, and what a user sees in it.
+/// Opens the page of a simulated night; returns what the user script observed.
 fn what_a_user_sees(year: Year, folder: &Path) -> Value {
     year.write(&folder.join("out"));
     let output = Command::new(support::program())
@@ -63,7 +62,7 @@ fn what_a_user_sees(year: Year, folder: &Path) -> Value {
     what_was_seen(&chromium(&folder.join("profile"), &words))
 }
 
-/// What the user wrote into a page.
+/// Returns the observations that the user script wrote into a page.
 fn what_was_seen(dom: &[u8]) -> Value {
     let dom = String::from_utf8(dom.to_vec()).unwrap();
     let (_, rest) = dom
@@ -78,11 +77,11 @@ fn what_was_seen(dom: &[u8]) -> Value {
 }
 
 #[test]
-fn page_works_by_keyboard_and_on_paper() {
+fn the_page_can_be_used_by_keyboard_and_printed() {
     let folder = tempfile::tempdir().unwrap();
     let seen = what_a_user_sees(SMALL, folder.path());
 
-    // In the order of the tab key: the link over everything first, and nothing that has no name.
+    // In the order of the tab key: the skip link comes first, and every element has a name.
     let order: Vec<&str> = seen["keyboard"]["order"]
         .as_array()
         .unwrap()
@@ -110,7 +109,7 @@ fn page_works_by_keyboard_and_on_paper() {
     assert_eq!(seen["keyboard"]["ids"], "unique");
     assert_eq!(seen["keyboard"]["headless"], 0, "tables without headings");
 
-    // On paper without what needs a screen.
+    // The printed page lacks the interactive parts.
     let url = format!("file://{}", folder.path().join("night.html").display());
     let pdf = folder.path().join("night.pdf");
     let print = format!("--print-to-pdf={}", pdf.display());
@@ -128,7 +127,7 @@ fn page_works_by_keyboard_and_on_paper() {
     );
 }
 
-/// How many kernels of a night have a build, or were left out, that `is_wanted`; what the page should count.
+/// Returns how many kernels of a night have a matching build or excluded row; the page should show the same count.
 fn kernels(manifest: &Manifest, is_wanted: impl Fn(&str, &str, Status) -> bool) -> usize {
     let builds = manifest.builds.iter().map(|build| {
         let names = (build.target.as_str(), build.kernel_release.as_str());
@@ -151,7 +150,7 @@ fn rows(of: &Value) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn page_answers_five_questions_and_filters_to_what_the_manifest_says() {
+fn the_page_answers_five_questions_and_filters_like_the_manifest() {
     let folder = tempfile::tempdir().unwrap();
     let seen = what_a_user_sees(SMALL, folder.path());
     let manifest = read_manifest(&folder.path().join("out")).unwrap();
@@ -185,7 +184,7 @@ fn page_answers_five_questions_and_filters_to_what_the_manifest_says() {
     }
     assert_eq!(seen["nothing"], "0 kernels");
 
-    // The table of coverage has all that there is, and leads to the kernels behind a cell.
+    // The coverage table contains all builds, and a click on a cell shows its kernels.
     let cells = seen["coverage"].as_array().unwrap().iter();
     let (there, planned) = cells.fold((0, 0), |(there, planned), cell| {
         let (left, right) = cell.as_str().unwrap().split_once('/').unwrap();
@@ -206,7 +205,7 @@ fn page_answers_five_questions_and_filters_to_what_the_manifest_says() {
     assert_eq!(drilled["driver"], "1.0.0+driver");
     assert_eq!(drilled["focus"], "filter");
     assert_eq!(drilled["targets"], json!(["amazonlinux2"]));
-    // Those that rules leave out are listed too.
+    // Kernels that rules leave out are listed as well.
     let left_out =
         |target: &str, _: &str, status| target == "amazonlinux2" && status == Status::Excluded;
     let wanted = wanted + kernels(&manifest, left_out);
@@ -214,13 +213,13 @@ fn page_answers_five_questions_and_filters_to_what_the_manifest_says() {
 }
 
 #[test]
-fn page_shows_what_compilers_and_rules_say_and_runs_nothing_of_it() {
+fn the_page_shows_messages_and_rules_without_executing_them() {
     let folder = tempfile::tempdir().unwrap();
     let seen = what_a_user_sees(SMALL, folder.path());
 
     assert_eq!(seen["errors"], json!([]));
-    assert_eq!(seen["alerts"], 0, "a compiler's message was run");
-    assert_eq!(seen["requests"], 0, "the page asked for something");
+    assert_eq!(seen["alerts"], 0, "a compiler's message was executed");
+    assert_eq!(seen["requests"], 0, "the page sent a request");
     let foreign = &seen["foreign"];
     let summaries = foreign["summaries"].as_array().unwrap();
     assert_eq!(summaries.len(), 1);
@@ -236,14 +235,14 @@ fn page_shows_what_compilers_and_rules_say_and_runs_nothing_of_it() {
     let expected = "exclude (matrices/all.toml:12): =cmd|' /C calc'!A0 is no longer supported";
     assert_eq!(command, expected);
     assert_eq!(foreign["links"], 0);
-    // The data, the page's own script, and the user.
+    // The data, the page's own script, and the user script.
     assert_eq!(
         foreign["scripts"].as_array().unwrap().len(),
         3,
         "{foreign:#}"
     );
 
-    // What a spreadsheet gets of the same night.
+    // The CSV of the same night, as a spreadsheet reads it.
     let output = Command::new(support::program())
         .args(["report", "out", "--format", "csv"])
         .current_dir(folder.path())
@@ -260,7 +259,7 @@ fn page_shows_what_compilers_and_rules_say_and_runs_nothing_of_it() {
 }
 
 #[test]
-fn page_has_two_colour_schemes_and_fits_a_narrow_window() {
+fn the_page_has_two_colour_schemes_and_fits_a_narrow_window() {
     let folder = tempfile::tempdir().unwrap();
     what_a_user_sees(SMALL, folder.path());
     let url = format!("file://{}", folder.path().join("user.html").display());
@@ -284,7 +283,7 @@ fn page_has_two_colour_schemes_and_fits_a_narrow_window() {
     let narrow = look(&["--window-size=500,900"]);
     for (seen, is_dark) in [(&light, false), (&dark, true)] {
         assert_eq!(seen["dark"], is_dark, "{seen}");
-        // WCAG AA asks for 4.5 between text and paper.
+        // WCAG AA requires a contrast of 4.5 between text and background.
         for (name, contrast) in seen["contrast"].as_object().unwrap() {
             let contrast = contrast.as_f64().unwrap();
             assert!(contrast >= 4.5, "{name}: {contrast}, dark: {is_dark}");

@@ -1,7 +1,7 @@
-//! Builder images of others, in a real registry: listed, chosen, pulled with a login, built with.
+//! Third-party builder images in a real registry: listed, chosen, pulled with a login, used for a build.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, Debian's docker-registry, the builder image
-//! `bookworm`, the driver sources in `vendor/`, and the mirror's address in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
+//! `scripts/test.sh` prepares the requirements: a Docker daemon, Debian's docker-registry, the builder image
+//! `bookworm`, the driver sources in `vendor/`, and the mirror's URL in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::TcpListener;
@@ -22,10 +22,10 @@ use support::real::{images, program, vendor};
 
 const USER: &str = "builder";
 const PASSWORD: &str = "secret";
-/// What `htpasswd -B` makes of the two.
+/// The output of `htpasswd -B` for the user and the password.
 const HTPASSWD: &str = "builder:$2y$05$lUCOMCmt/b8ZtVsJDNu4fuSiHA3UhnpF.Qoyhu9h/nVp6HmoY2kXC\n";
 
-/// A registry on a port of its own that wants a login; ended when dropped.
+/// A registry on its own port that requires a login; stopped on drop.
 struct Registry {
     process: Child,
     host: String,
@@ -59,8 +59,8 @@ impl Registry {
             .expect("these tests need package docker-registry: run scripts/setup.sh");
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         let is_ready = lines.any(|line| line.unwrap().contains("listening on"));
-        assert!(is_ready, "the registry has ended");
-        // It goes on talking, and must not wait for somebody to listen.
+        assert!(is_ready, "the registry is not ready");
+        // The registry writes more lines and must not block on a full pipe.
         std::thread::spawn(move || lines.for_each(drop));
         Self {
             process,
@@ -77,7 +77,7 @@ impl Drop for Registry {
     }
 }
 
-/// What of our own image no module for amd64 needs: without it the test is three times as fast.
+/// Parts of our own image that no module for amd64 needs: without them the test is three times as fast.
 const LEFT_OUT: &[&str] = &[
     "usr/lib/llvm-14/",
     "usr/lib/x86_64-linux-gnu/libLLVM",
@@ -93,7 +93,7 @@ const LEFT_OUT: &[&str] = &[
     "var/",
 ];
 
-/// An image in driverkit's form made of our own, which has its compiler as `/usr/bin/gcc-12.0.0` too.
+/// Returns an image in driverkit's format, made from our own image with its compiler also as `/usr/bin/gcc-12.0.0`.
 fn image_of(archive: &Path) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     let mut archive = tar::Archive::new(std::fs::File::open(archive).unwrap());
@@ -113,7 +113,7 @@ fn image_of(archive: &Path) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// Pushes the image, and removes it here.
+/// Pushes the image, and removes it from this machine.
 async fn publish(archive: &Path, repository: &str, tag: &str) {
     let docker = Docker::connect_with_defaults().unwrap();
     let options = CreateImageOptionsBuilder::new()
@@ -143,7 +143,7 @@ async fn remove(docker: &Docker, image: &str) {
         .unwrap();
 }
 
-/// Runs the program, whose exit code must be `code`; what it printed on both streams.
+/// Runs the program, which must exit with `code`; returns the output of both streams.
 fn said(command: &mut assert_cmd::Command, code: i32) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -165,7 +165,7 @@ source = { path = "VENDOR/falcosecurity-libs-0.20.0" }
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_of_a_private_registry_is_found_pulled_and_built_with() {
+async fn an_image_in_a_private_registry_is_listed_pulled_and_used() {
     let registry = Registry::start();
     let host = registry.host.clone();
     let repository = format!("{host}/driverkit-builder");
@@ -191,7 +191,7 @@ async fn an_image_of_a_private_registry_is_found_pulled_and_built_with() {
     )
     .unwrap();
 
-    // Without a login, and with a wrong one, the registry says nothing.
+    // Without a login or with a wrong one, the registry lists nothing.
     let list = |words: &[&str]| {
         let mut command = program(folder);
         command.args([
@@ -242,7 +242,7 @@ async fn an_image_of_a_private_registry_is_found_pulled_and_built_with() {
     let by_layers = executor.pull(&image, false).await.unwrap();
     assert_eq!(toolchain.image_sha256, by_layers);
 
-    // What is known needs neither the registry nor the image.
+    // Cached results need neither the registry nor the image.
     let docker = Docker::connect_with_defaults().unwrap();
     remove(&docker, &image).await;
     drop(registry);

@@ -1,4 +1,5 @@
-//! A module in the kernel of a kernel source, which is built for its proof: as small as a kernel can be that loads modules.
+//! A module is loaded into a kernel that is built from its source for the proof: the smallest kernel that loads
+//! modules.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,11 +12,11 @@ use support::real::{kernel_source, program};
 use crate::proof::run;
 use crate::targets::kernels::small_driver;
 
-/// What a kernel needs to boot and to load modules.
+/// The options that a kernel needs to boot and to load modules.
 const SMALL: &str = include_str!("../data/small-kernel.config");
 
-/// What the kernel of the test has besides. Debug information is left out of the kernel that is built, and must
-/// change nothing for modules.
+/// Further options of the test's kernel. The kernel is built without debug information, which must not change anything
+/// for modules.
 const OPTIONS: &str = "CONFIG_SMP=y
 CONFIG_SYSTEM_TRUSTED_KEYS=\"keys/that-only-the-distribution-has.pem\"
 CONFIG_BPF_SYSCALL=y
@@ -25,7 +26,7 @@ CONFIG_DEBUG_INFO_BTF=y
 CONFIG_KERNEL_XZ=y
 ";
 
-/// The configuration of a small kernel.
+/// Returns the configuration of a small kernel.
 fn configuration(source: &Path, folder: &Path) -> String {
     let linux = folder.join("linux");
     fs::create_folder(&linux).unwrap();
@@ -46,7 +47,7 @@ fn configuration(source: &Path, folder: &Path) -> String {
     text
 }
 
-/// One run; what the manifest says of its builds, and what was printed.
+/// Runs the matrix; returns the builds of the manifest and the output.
 fn build(folder: &Path, prove: &str) -> (Vec<BuildRecord>, String) {
     let output = program(folder)
         .args(["run", "matrix.toml", "--verbose", "--executor", "local"])
@@ -59,7 +60,7 @@ fn build(folder: &Path, prove: &str) -> (Vec<BuildRecord>, String) {
     (manifest.builds, text)
 }
 
-/// What the cache keeps of the one kernel that was built, with the run that did it.
+/// Returns the cached outcome of the one kernel that was built, which names the run that built it.
 fn kernel_outcome(folder: &Path) -> String {
     let files = walkdir::WalkDir::new(folder.join("cache"))
         .into_iter()
@@ -74,7 +75,7 @@ fn kernel_outcome(folder: &Path) -> String {
 
 #[test]
 #[ignore = "builds a kernel: make test-built-kernel"]
-fn kernel_of_a_source_is_built_once_and_loads_the_module_of_its_tree() {
+fn a_kernel_is_built_once_from_its_source_and_loads_its_modules() {
     let (source, version) = kernel_source();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -89,7 +90,7 @@ fn kernel_of_a_source_is_built_once_and_loads_the_module_of_its_tree() {
         fs::create_folder(&folder.join(driver)).unwrap();
         small_driver(&folder.join(driver));
     }
-    // Another module.
+    // The second driver differs, so its module is another one.
     let path = folder.join("two/main.c");
     let text = fs::read_to_string(&path).unwrap();
     fs::write(&path, text + "MODULE_VERSION(\"2\");\n").unwrap();
@@ -106,7 +107,7 @@ fn kernel_of_a_source_is_built_once_and_loads_the_module_of_its_tree() {
     };
     fs::write(&folder.join("matrix.toml"), matrix(&drivers[..1])).unwrap();
 
-    // The newest of each series is not worth minutes.
+    // Building a kernel takes minutes, so `series` does not do it.
     let (builds, text) = build(folder, "series");
     let proof = builds[0].artifacts[0].proof.clone().unwrap();
     assert_eq!(proof.result, ProofResult::NotProven);

@@ -1,4 +1,5 @@
-//! A module in a kernel for arm64 that is packed as distributions pack theirs: compressed, alone and in an EFI program.
+//! A module is loaded into an arm64 kernel in the compressed forms of distributions: compressed alone, and in an EFI
+//! program.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -10,7 +11,7 @@ use support::real::{Kernel, kernel, program};
 use crate::proof::run;
 use crate::targets::kernels::small_driver;
 
-/// The kernel of a release, out of the package beside its headers: an `Image`.
+/// Returns the `Image` of a kernel from the package next to its headers.
 fn image(kernel: &Kernel, folder: &Path) -> Vec<u8> {
     let uts = &kernel.uts_release;
     let headers = format!("linux-headers-{uts}_");
@@ -27,8 +28,8 @@ fn image(kernel: &Kernel, folder: &Path) -> Vec<u8> {
     fs::read(&folder.join(format!("boot/vmlinuz-{uts}"))).unwrap()
 }
 
-/// An EFI program that unpacks the kernel in it, as drivers/firmware/efi/libstub/zboot-header.S of the kernel lays it out:
-/// its header, and the compressed kernel where its code would end.
+/// Returns an EFI program that unpacks the kernel in it, with the layout of drivers/firmware/efi/libstub/zboot-header.S
+/// in the kernel: its header, and the compressed kernel after the place of the code.
 fn zboot(image: &[u8]) -> Vec<u8> {
     const CODE: u32 = 0x1_0000;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -41,7 +42,7 @@ fn zboot(image: &[u8]) -> Vec<u8> {
     }
     program.extend(b"gzip\0");
     program.resize(0x38, 0);
-    // The mark of Linux for EFI programs, and the place of the header behind it.
+    // The magic number of Linux EFI programs, and the offset of the following header.
     program.extend(0x8182_23cd_u32.to_le_bytes());
     program.extend(0x40_u32.to_le_bytes());
     program.extend(b"PE\0\0");
@@ -51,7 +52,7 @@ fn zboot(image: &[u8]) -> Vec<u8> {
     program
 }
 
-/// A package with this kernel in it.
+/// Creates a package that contains this kernel.
 fn package(folder: &Path, name: &str, kernel: &Kernel, content: &[u8]) {
     let root = folder.join(format!("root-{name}"));
     let control = format!(
@@ -67,7 +68,7 @@ fn package(folder: &Path, name: &str, kernel: &Kernel, content: &[u8]) {
 }
 
 #[test]
-fn module_is_loaded_into_compressed_kernels_of_arm64() {
+fn a_module_is_loaded_into_compressed_arm64_kernels() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let kernel = kernel(folder, "cloud", "arm64", "amd64");

@@ -1,6 +1,6 @@
-//! Real configure checks of a real kernel: those that are compiled together are answered as each by itself would be.
+//! Real configure checks of a real kernel: checks that are compiled together give the same answers as alone.
 //!
-//! `scripts/test.sh` makes ready what this needs, as for `real_builds`.
+//! `scripts/test.sh` prepares the requirements, as for `real_builds`.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ const BUILD: &str = "SCRIPT=$(readlink -f \"$0\")\nSCRIPT_DIR=$(dirname ${SCRIPT
     make CC=\"${CC}\" -C ${SCRIPT_DIR} > ${SCRIPT_DIR}/build.log 2>&1\n";
 const MODULE: &str = "#include <linux/module.h>\nMODULE_LICENSE(\"GPL\");\n";
 
-/// A driver with an empty module and these checks: name and what follows the first lines of its source.
+/// Writes a driver with an empty module and these checks: name and the rest of the source.
 fn driver(folder: &Path, makefile: &str, checks: &[(&str, &str)]) {
     let write = |path: &str, text: &str| fs::write(&folder.join(path), text).unwrap();
     write("Makefile", "falco-y += main.o\nobj-m += falco.o\n");
@@ -31,7 +31,7 @@ fn driver(folder: &Path, makefile: &str, checks: &[(&str, &str)]) {
     }
 }
 
-/// What the checks of the driver in `sources` say: lines of name and answer.
+/// Returns the answers to the checks of the driver in `sources`: lines of name and answer.
 fn answers(folder: &Path, kernel: &Kernel, sources: &str) -> Vec<String> {
     let config = kernel.config(&format!(
         "driverversion: {sources}\nsrc-dir: {sources}\noutput:\n  module: falco.ko\n"
@@ -50,14 +50,14 @@ fn answers(folder: &Path, kernel: &Kernel, sources: &str) -> Vec<String> {
 }
 
 #[test]
-fn checks_compiled_together_are_answered_as_each_by_itself() {
+fn checks_compiled_together_give_the_same_answers_as_alone() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let kernel = kernel_of_bookworm(folder);
     let compiles = ("COMPILES", "/* %n */ int one(void) { return 1; }");
     let fails = ("FAILS", "/* %n */ #error no such thing");
     let again = ("AGAIN", "/* %n */ int two(void) { return 2; }");
-    // Compiles and cannot be linked.
+    // This check compiles but cannot be linked.
     let undefined = (
         "UNDEFINED",
         "/* %n */ int none(void); int three(void) { return none(); }",
@@ -72,7 +72,7 @@ fn checks_compiled_together_are_answered_as_each_by_itself() {
     .into_iter()
     .enumerate()
     {
-        // Checks of equal content would be answered from the cache.
+        // The content differs each time, otherwise the answers would come from the cache.
         let of = |way: &str| -> Vec<(&str, String)> {
             let text = |text: &str| text.replace("%n", &format!("{way} {number}"));
             checks
@@ -81,7 +81,7 @@ fn checks_compiled_together_are_answered_as_each_by_itself() {
                 .collect()
         };
         let [together, alone] = ["together", "alone"].map(|way| {
-            // A rule that kbuild knows nothing of, so that nobody can tell what else there is.
+            // With an unknown rule in the Makefile, the check is not compiled together with others.
             let makefile = if way == "alone" {
                 &format!("{CHECK}\nmore:\n")
             } else {
