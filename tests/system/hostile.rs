@@ -1,4 +1,4 @@
-//! Nothing that comes in can do harm: downloads, archives, header trees, drivers and what their jobs write.
+//! Hostile inputs do no harm: downloads, archives, header trees, drivers, and the output of their jobs.
 
 mod downloads;
 mod formats;

@@ -1,4 +1,4 @@
-//! What servers and archives give: broken once, broken for now, names without end, files that are none.
+//! Hostile downloads and archives: broken once, broken until later, with endless names, or not regular files.
 
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::fs;
@@ -9,16 +9,16 @@ use support::server::Server;
 
 const PACKAGE: &str = "linux-headers-6.1.0-1-amd64";
 
-/// Takes the grid's packages from `server`.
+/// Lets the grid download its packages from `server`.
 fn from_server(grid: &Grid, server: &Server) {
     let folder = grid.path("").display().to_string();
     grid.edit_matrix(folder.trim_end_matches('/'), &server.address);
 }
 
 #[test]
-fn first_bytes_of_an_address_are_believed_by_nobody() {
+fn broken_downloads_are_retried_and_never_cached() {
     for executor in EXECUTORS {
-        // Once is healed in the same run; until the next run, it is a download that nobody keeps.
+        // A single broken download is repaired in the same run; two are a download error, which is not cached.
         for count in [1, 2] {
             let sandboxed = Sandboxed::new(executor, HONEST, "");
             let grid = &sandboxed.grid;
@@ -37,7 +37,7 @@ fn first_bytes_of_an_address_are_believed_by_nobody() {
 }
 
 #[test]
-fn archive_of_names_costs_neither_time_nor_disk() {
+fn an_archive_with_many_names_costs_little_time_and_disk() {
     let mut builder = tar::Builder::new(Vec::new());
     for number in 0..100_000 {
         let mut header = tar::Header::new_gnu();
@@ -60,7 +60,7 @@ fn archive_of_names_costs_neither_time_nor_disk() {
 }
 
 #[test]
-fn pipe_in_place_of_a_package_is_refused() {
+fn a_pipe_in_place_of_a_package_is_refused() {
     for executor in EXECUTORS {
         let sandboxed = Sandboxed::new(executor, HONEST, "");
         let [package, ..] = sandboxed.grid.headers("1");

@@ -1,5 +1,5 @@
-//! What a list, a file, a lock or a log holds is never executed and never written outside of its place, whatever it
-//! says: one test a format, each with every hostile text in every place of it.
+//! The content of a list, a file, a lock or a log is never executed and never written outside of its place: one test
+//! for each format, with every hostile text in every field.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,8 +8,8 @@ use serde_json::json;
 
 use support::grid::{Grid, RELEASE, rule};
 
-/// Texts that shells, file systems, option parsers, templates and terminals act on. Those that are executed somewhere
-/// leave a file whose name holds `pwned`.
+/// Texts with a meaning for shells, file systems, option parsers, templates and terminals. If one is executed, it
+/// leaves a file whose name contains `pwned`.
 const TEXTS: [&str; 14] = [
     "$(touch pwned)",
     "`touch pwned`",
@@ -27,7 +27,7 @@ const TEXTS: [&str; 14] = [
     "6.1.1-1-amd64/../../pwned",
 ];
 
-/// Every file around and in the grid but for what the program is there to write: cache, output, locks.
+/// Returns every file in and around the grid except those that the program may write: cache, output, locks.
 fn files(grid: &Grid) -> BTreeMap<String, u64> {
     let root = grid.path("");
     let own = ["cache", "out", "journal", "matrix.lock", "config.toml"];
@@ -51,7 +51,7 @@ fn files(grid: &Grid) -> BTreeMap<String, u64> {
         .collect()
 }
 
-/// Runs a command, which may refuse or fail, and looks at what it left.
+/// Runs a command, which may refuse or fail, and asserts that it left no other files.
 fn assert_harmless(grid: &Grid, words: &[&str], what: &str) {
     let before = files(grid);
     let output = grid
@@ -78,7 +78,7 @@ fn assert_harmless(grid: &Grid, words: &[&str], what: &str) {
             .flatten();
         for entry in entries.filter(|entry| entry.depth() > 0) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            // A name of the list may be part of the name of an artifact, never one of its own.
+            // A name from the list may be part of an artifact's name, but never a whole file name.
             assert!(
                 !name.starts_with("pwned"),
                 "{what:?}: {}",
@@ -91,7 +91,7 @@ fn assert_harmless(grid: &Grid, words: &[&str], what: &str) {
 const RUN: &[&str] = &["run", "matrix.toml", "--executor", "fake", "--jobs", "2"];
 const PLAN: &[&str] = &["plan", "matrix.toml", "--format", "csv"];
 
-/// Writes a matrix of a source and runs it.
+/// Writes a matrix with a source and runs it.
 fn assert_list_is_harmless(grid: &Grid, source: &str, what: &str) {
     let head = "drivers = [\"one\"]\nartifacts = [\"module\"]\n[driver.\"one\"]\nsource = { path = \"driver\" }\nmodule_name = \"scap\"\n[defaults]\nretries = 0\n";
     grid.write_matrix(&format!(
@@ -110,9 +110,9 @@ fn headers(grid: &Grid) -> Vec<String> {
 }
 
 #[test]
-fn csv_is_only_read() {
+fn a_hostile_csv_list_is_harmless() {
     let grid = Grid::new();
-    // What is not hostile is built from the same list.
+    // The harmless rows of the same list are built.
     let row = format!(
         "release,headers\n6.1.1-1-amd64,{}\n",
         headers(&grid).join(" ")
@@ -146,7 +146,7 @@ fn csv_is_only_read() {
 }
 
 #[test]
-fn text_is_only_read() {
+fn a_hostile_text_list_is_harmless() {
     let grid = Grid::new();
     for text in TEXTS {
         for line in [
@@ -161,7 +161,7 @@ fn text_is_only_read() {
 }
 
 #[test]
-fn list_of_the_crawler_is_only_read() {
+fn a_hostile_kernel_crawler_list_is_harmless() {
     let grid = Grid::new();
     let entry = |key: &str, text: &str| {
         let mut entry = json!({
@@ -193,7 +193,7 @@ fn list_of_the_crawler_is_only_read() {
     }
 }
 
-/// The keys of a build with one of them replaced, as JSON, which YAML takes too.
+/// Returns the keys of a build with one of them replaced, as JSON, which is also valid YAML.
 fn build(grid: &Grid, key: &str, text: &str) -> serde_json::Value {
     let mut build = json!({
         "target": "debian",
@@ -214,7 +214,7 @@ fn build(grid: &Grid, key: &str, text: &str) -> serde_json::Value {
     build
 }
 
-/// Where the user says that the module is to be written is not among them: that is a path of the user's own.
+/// The output path of the module is not one of the keys: it is a path that the user chooses.
 const KEYS: [&str; 9] = [
     "target",
     "kernelrelease",
@@ -255,7 +255,7 @@ fn assert_files_of_driverkit_are_harmless(
                 "{what:?}: {said:?}"
             );
         }
-        // A key of that name, and a whole file of it.
+        // The text as a key, and as the whole file.
         grid.write(&name, write(&json!({ text: text })));
         assert_harmless(&grid, &["docker", "-c", &name], text);
         grid.write(&name, text);
@@ -265,24 +265,24 @@ fn assert_files_of_driverkit_are_harmless(
 }
 
 #[test]
-fn json_of_driverkit_is_only_read() {
+fn a_hostile_driverkit_json_file_is_harmless() {
     assert_files_of_driverkit_are_harmless("json", ToString::to_string);
 }
 
 #[test]
-fn toml_of_driverkit_is_only_read() {
+fn a_hostile_driverkit_toml_file_is_harmless() {
     assert_files_of_driverkit_are_harmless("toml", |build| toml::to_string(build).unwrap());
 }
 
 #[test]
-fn yaml_of_driverkit_is_only_read() {
+fn a_hostile_driverkit_yaml_file_is_harmless() {
     assert_files_of_driverkit_are_harmless("yaml", |build| {
         driverkit_matrix::yaml::write(build).unwrap()
     });
 }
 
 #[test]
-fn tree_of_driverkit_is_only_read() {
+fn a_hostile_driverkit_tree_is_harmless() {
     let grid = Grid::new();
     for text in TEXTS {
         for key in [&KEYS[..], &["output-module"]].concat() {
@@ -301,7 +301,7 @@ fn tree_of_driverkit_is_only_read() {
 }
 
 #[test]
-fn lock_is_only_read() {
+fn a_hostile_lock_is_harmless() {
     let grid = Grid::new();
     grid.write("list.csv", "release\n6.1.1-1-amd64\n");
     let source = "{ from = \"csv\", path = \"list.csv\" }";
@@ -340,7 +340,7 @@ fn lock_is_only_read() {
 }
 
 #[test]
-fn logs_are_only_read() {
+fn hostile_logs_are_harmless() {
     let grid = Grid::new();
     for text in TEXTS {
         for log in [

@@ -1,4 +1,4 @@
-//! What a job writes: too much, over the answers of others, while the disk fills; and what the machine does to it.
+//! Hostile jobs: too much output, answers for other drivers, a full disk; and interference from the machine.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,7 @@ use support::docker_daemon::Daemon;
 use support::grid::wait_until;
 
 #[test]
-fn job_that_writes_too_much_is_ended() {
+fn a_job_that_writes_too_much_is_stopped() {
     let settings = "output = \"64MiB\"\noutput_files = 2000\nmodule_size = \"1MiB\"";
     let one_file = "dd if=/dev/zero of=/out/big bs=1M count=6000\n";
     let many_files = "i=0; while [ $i -lt 1000 ]; do dd if=/dev/zero of=/out/$i bs=1M count=6 2>/dev/null\n\
@@ -47,7 +47,7 @@ fn job_that_writes_too_much_is_ended() {
                 ("error", "too-much-output"),
                 "{executor}, {job}: {message}\n{text}"
             );
-            // Nothing stays, and the same driver is tried again once it may write more.
+            // No file stays, and the driver is tried again with a higher limit.
             assert!(
                 !sandboxed
                     .grid
@@ -62,7 +62,7 @@ fn job_that_writes_too_much_is_ended() {
 }
 
 #[test]
-fn builds_work_under_every_mask_and_with_closed_sources() {
+fn builds_work_with_every_umask_and_private_sources() {
     for executor in EXECUTORS {
         for mask in ["027", "007", "077"] {
             let sandboxed = Sandboxed::new(executor, HONEST, "");
@@ -77,11 +77,11 @@ fn builds_work_under_every_mask_and_with_closed_sources() {
 }
 
 #[test]
-fn damage_on_disk_becomes_no_outcome() {
+fn failures_caused_by_a_damaged_disk_are_not_cached() {
     for executor in EXECUTORS {
         let sandboxed = Sandboxed::new(executor, HONEST, "");
         sandboxed.expect("built", "");
-        // The job fails of what the disk returns now, under the time that the file had.
+        // The job fails because of the damaged file, whose modification time is unchanged.
         forget_outcomes(&sandboxed.grid, "module");
         flip(
             &in_trees(&sandboxed.grid, "linux-headers-6.1.0-1-amd64/Makefile"),
@@ -94,7 +94,7 @@ fn damage_on_disk_becomes_no_outcome() {
     }
 }
 
-/// Waits for the test to end the daemon, in the middle of a run.
+/// Starts a server that waits for the gate, so that the test can end the daemon in the middle of a run.
 fn slow_server(gate: &Path) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -109,7 +109,7 @@ fn slow_server(gate: &Path) -> String {
     address
 }
 
-/// Answers one request with a file of the directory that holds the gate, once that is open.
+/// Answers one request with a file from the gate's directory, once the gate is open.
 fn answer(stream: &mut std::net::TcpStream, gate: &Path) {
     use std::io::{Read as _, Write as _};
     let mut request = vec![0; 8192];
@@ -126,12 +126,12 @@ fn answer(stream: &mut std::net::TcpStream, gate: &Path) {
     );
     let is_head = request.starts_with("HEAD");
     let body = if is_head { &[] } else { &*body };
-    // A client may have gone away.
+    // The client may have closed the connection.
     drop(stream.write_all(&[head.as_bytes(), body].concat()));
 }
 
 #[test]
-fn daemon_that_is_gone_for_good_ends_the_run_with_exit_code_3() {
+fn a_lost_daemon_ends_the_run_with_exit_code_3() {
     let mut daemon = Daemon::on_socket();
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(daemon.wait());
@@ -158,7 +158,7 @@ fn daemon_that_is_gone_for_good_ends_the_run_with_exit_code_3() {
 }
 
 #[test]
-fn shared_memory_is_no_place_to_write_to() {
+fn jobs_cannot_write_to_shared_memory() {
     let job = format!("if touch /dev/shm/x 2>/dev/null; then exit 1; fi\n{HONEST}");
     for executor in EXECUTORS {
         Sandboxed::new(executor, &job, "").expect("built", "");
@@ -166,7 +166,7 @@ fn shared_memory_is_no_place_to_write_to() {
 }
 
 #[test]
-fn killed_compiler_is_no_failure_of_the_driver() {
+fn a_killed_compiler_is_an_infrastructure_error() {
     let job = "sh -c 'kill -9 $$'\n";
     for executor in EXECUTORS {
         let sandboxed = Sandboxed::new(executor, job, "");
@@ -186,7 +186,7 @@ fn killed_compiler_is_no_failure_of_the_driver() {
 }
 
 #[test]
-fn container_killed_from_outside_is_no_failure_of_the_driver() {
+fn a_container_killed_from_outside_is_no_failure_of_the_driver() {
     let sandboxed = Sandboxed::new("docker", &format!("echo begun; sleep 20\n{HONEST}"), "");
     let folder = sandboxed.grid.path("");
     let killer = std::thread::spawn(move || {
@@ -200,7 +200,7 @@ fn container_killed_from_outside_is_no_failure_of_the_driver() {
                 return docker(&["kill", &id]);
             }
         }
-        panic!("the container did not come");
+        panic!("the container did not start");
     });
     let (code, text) = sandboxed.run(&[]);
     killer.join().unwrap();
@@ -218,7 +218,7 @@ fn docker(words: &[&str]) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
-/// The container that shows a directory below this one.
+/// Returns the container with a mounted directory below this one.
 fn container_of(folder: &Path) -> Option<String> {
     let ids = docker(&["ps", "-q"]);
     let is_it = |id: &&str| {
@@ -229,7 +229,7 @@ fn container_of(folder: &Path) -> Option<String> {
 }
 
 #[test]
-fn disk_that_fills_while_a_module_is_linked_is_no_failure_of_the_driver() {
+fn a_full_disk_during_linking_is_no_failure_of_the_driver() {
     let job = format!(
         "dd if=/dev/zero of=/out/linked bs=1M count=60 || exit 1\n{HONEST}rm /out/linked\n"
     );
@@ -286,8 +286,8 @@ fn mount(words: &[&str], folder: &Path) {
 }
 
 #[test]
-fn check_cannot_answer_for_another_driver() {
-    // Whatever the job asks, it says no, and goes on saying so.
+fn a_check_cannot_answer_for_another_driver() {
+    // The job answers no to every check, again and again.
     let evil = "for check in toolchain-module toolchain-probe $(ls /out/checks); do\n\
                 mkdir -p /out/checks/$check; echo 1 >/out/checks/$check/status; : >/out/checks/$check/log; done\n\
                 (while :; do for status in /out/checks/*/status; do echo 1 >$status; done; done) &\nexit 0\n";
@@ -304,7 +304,7 @@ fn check_cannot_answer_for_another_driver() {
             grid.write("driver/configure/COMPILED/test.c", "int compiled;\n");
         };
         write_checks();
-        // The same checks, one that lies for them, and files by which kbuild would be led astray.
+        // The same checks, one check that gives answers for them, and files that would mislead kbuild.
         grid.write("driver/configure/EVIL/build.sh", evil);
         grid.write(
             "driver/configure/COMPILED/Kbuild",
@@ -324,9 +324,9 @@ fn check_cannot_answer_for_another_driver() {
     }
 }
 
-/// An honest driver whose check fills `/tmp` has its own failure, and breaks nothing for the next driver.
+/// A check of an honest driver that fills `/tmp` is a failure of this driver, and does not affect the next driver.
 #[test]
-fn check_that_fills_its_places_breaks_no_other_driver() {
+fn a_check_that_fills_its_disk_does_not_affect_other_drivers() {
     let fills = "i=0; while dd if=/dev/zero of=/tmp/fill$i bs=1M count=6 2>/dev/null; do i=$((i + 1)); done\nexit 0\n";
     for executor in EXECUTORS {
         let sandboxed = Sandboxed::new(executor, HONEST, "output = \"64MiB\"");
@@ -345,7 +345,7 @@ fn check_that_fills_its_places_breaks_no_other_driver() {
 }
 
 #[test]
-fn check_without_a_log_is_answered_and_one_that_breaks_its_job_is_the_drivers_failure() {
+fn a_check_that_breaks_its_job_is_a_failure_of_the_driver() {
     for executor in EXECUTORS {
         let sandboxed = Sandboxed::new(executor, HONEST, "");
         sandboxed.expect("built", "");
@@ -359,7 +359,7 @@ fn check_without_a_log_is_answered_and_one_that_breaks_its_job_is_the_drivers_fa
             sandboxed.grid.record().artifacts[0].failure_is_cached,
             "{text}"
         );
-        // A compiler that was killed answers nothing.
+        // A compiler that was killed gives no answer.
         sandboxed.grid.write(
             "driver/configure/CHECK/build.sh",
             "echo 'gcc: fatal error: Killed signal terminated program cc1' >\"${0%build.sh}build.log\"; exit 1\n",
@@ -369,7 +369,7 @@ fn check_without_a_log_is_answered_and_one_that_breaks_its_job_is_the_drivers_fa
 }
 
 #[test]
-fn message_of_a_compiler_is_bounded_and_printable() {
+fn compiler_messages_are_limited_and_printable() {
     let job = "printf 'main.c:1:1: error: \\033[31m%0130000d\\n' 0; exit 1\n";
     for executor in EXECUTORS {
         let sandboxed = Sandboxed::new(executor, job, "");

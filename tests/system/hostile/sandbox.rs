@@ -1,4 +1,4 @@
-//! What a job may do to the machine that it runs on, and what the machine may do to a run.
+//! The effects of a job on its machine, and of the machine on a run.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -19,7 +19,7 @@ use support::docker_daemon::Daemon;
 use support::grid::{Grid, deb, wait_until};
 use support::small_image;
 
-/// Long enough for a daemon to end its containers, and for a slow machine.
+/// Enough time for a daemon to stop its containers on a slow machine.
 const PATIENT: Duration = Duration::from_mins(3);
 
 fn job(script: &str, output: &Path) -> Job {
@@ -31,7 +31,7 @@ async fn local() -> LocalExecutor {
     LocalExecutor::new(&folder).await.unwrap()
 }
 
-/// Runs a script in the local sandbox, over this machine's compilers; returns its log.
+/// Runs a script in the local sandbox with this machine's compilers; returns its log.
 async fn run_locally(script: &str) -> String {
     let output = tempfile::tempdir().unwrap();
     let job = Job {
@@ -47,8 +47,8 @@ async fn run_locally(script: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_sandbox_refuses_system_calls_against_the_kernel() {
-    // Each call with arguments with which the kernel would answer something else, if it were asked.
+async fn the_local_sandbox_refuses_dangerous_system_calls() {
+    // The arguments of each call are such that the kernel itself would give another answer.
     let log = run_locally(
         r#"cat > calls.c <<'END'
 #define _GNU_SOURCE
@@ -106,20 +106,20 @@ gcc -o calls calls.c && ./calls"#,
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_sandbox_makes_no_user_namespaces() {
+async fn the_local_sandbox_allows_no_user_namespaces() {
     let log = run_locally("unshare --user true 2> /dev/null || echo refused").await;
     assert_eq!(log, "refused\n");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn local_jobs_are_not_root_for_the_host() {
+async fn local_jobs_are_not_root_on_the_host() {
     let output = tempfile::tempdir().unwrap();
     let secret = tempfile::tempdir().unwrap();
     let tree = secret.path().join("tree");
     fs::write(&tree.join("secret"), "only for its owner").unwrap();
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o600);
     std::fs::set_permissions(tree.join("secret"), closed).unwrap();
-    // As root's own directories are: what is to be seen in them is, all the same.
+    // Directories of root are closed like this; the sandbox still sees the directories that are mounted.
     let closed = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     std::fs::set_permissions(secret.path(), closed).unwrap();
     let script = "ls /driver > /out/names; cat /driver/secret > /out/secret || echo closed > /out/answer; \
@@ -150,7 +150,7 @@ async fn local_jobs_are_not_root_for_the_host() {
     if is_root {
         assert_eq!((owner, left("answer").as_str()), (65534, "closed\n"));
     }
-    // What it left is ours again.
+    // The files that the job left belong to us again.
     let file = output.path().join("file").metadata().unwrap();
     assert_eq!(file.uid(), rustix::process::getuid().as_raw());
 }
@@ -164,7 +164,7 @@ async fn pool(daemon: &Daemon) -> DockerPool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn daemon_that_restarts_loses_no_job_and_runs_none_twice() {
+async fn jobs_survive_a_daemon_restart_and_run_once() {
     for signal in [Signal::TERM, Signal::KILL] {
         let mut daemon = Daemon::on_socket();
         daemon.wait().await;
@@ -223,14 +223,14 @@ async fn running(client: &Docker) -> usize {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn daemon_that_stays_away_fails_its_jobs_in_time() {
+async fn jobs_of_an_unavailable_daemon_fail_in_time() {
     let mut daemon = Daemon::on_socket();
     daemon.wait().await;
     let pool = pool(&daemon).await.with_patience(Duration::from_secs(2));
     daemon.end(Signal::KILL);
     let output = tempfile::tempdir().unwrap();
     let job = job("echo begun", output.path());
-    // The second does not wait as the first did.
+    // The second job does not wait as long as the first did.
     for _ in 0..2 {
         let mut log = Vec::new();
         let never = CancellationToken::new();
@@ -256,11 +256,11 @@ async fn daemon_that_stays_away_fails_its_jobs_in_time() {
 }
 
 #[test]
-fn signal_stops_an_unpack_part_way_and_begins_no_other() {
+fn a_signal_stops_an_unpack_and_starts_no_other() {
     const FILES: usize = 45_000;
     let grid = Grid::of_four();
     for number in ["1", "2", "3", "4"] {
-        // Not one file is another's, so that none is shared.
+        // All files differ, so that trees share none.
         let files: Vec<(String, String)> = (0..FILES)
             .map(|file| {
                 let name = format!("usr/lib/linux-kbuild-6.1/scripts/{}/{file}", file % 100);
@@ -284,7 +284,7 @@ fn signal_stops_an_unpack_part_way_and_begins_no_other() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let manifest = grid.manifest();
     assert_eq!(manifest.exit.as_ref().unwrap().code, 130);
-    // One was unpacked; the others waited for that.
+    // One package was being unpacked; the other builds waited for it.
     let mut statuses = grid.statuses();
     statuses.sort_by_key(|status| *status == Status::NotRun);
     let not_run = [Status::NotRun; 3];
@@ -294,14 +294,14 @@ fn signal_stops_an_unpack_part_way_and_begins_no_other() {
         .flatten()
         .filter(|entry| entry.file_name() == "44999")
         .count();
-    assert_eq!(large, 0, "trees were unpacked to their end");
+    assert_eq!(large, 0, "some trees were unpacked completely");
 }
 
 #[test]
-fn summary_of_a_run_without_manifest_is_no_success() {
+fn a_run_that_cannot_write_its_manifest_fails() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
-    // The manifest cannot be replaced any more, whoever tries.
+    // A directory in its place prevents replacing the manifest.
     fs::remove_file(&grid.path("out/manifest.json")).unwrap();
     fs::write(&grid.path("out/manifest.json/in the way"), "").unwrap();
     let (code, text) = grid.run(&[]);
@@ -312,7 +312,7 @@ fn summary_of_a_run_without_manifest_is_no_success() {
 }
 
 #[test]
-fn fallback_to_this_machine_says_why_no_daemon_can_be_used() {
+fn a_fallback_to_this_machine_reports_why_no_daemon_is_usable() {
     let sandboxed = Sandboxed::new("auto", HONEST, "");
     let missing = "export DOCKER_HOST=unix:///nonexistent/docker.sock";
     let (code, text) = sandboxed.run_after(missing, &[]);

@@ -11,11 +11,11 @@ use support::real::images;
 
 pub(super) const EXECUTORS: [&str; 2] = ["docker", "local"];
 
-/// A kernel tree that runs `job.sh` of what is compiled against it in the place of a compiler. The checks that kbuild
-/// compiles together all compile.
+/// A kernel tree whose Makefile runs the driver's `job.sh` instead of a compiler. Checks that kbuild compiles together
+/// all compile.
 const KERNEL_MAKEFILE: &str = "modules:\n\t[ ! -e $(M)/job.sh ] || sh $(M)/job.sh $(M)\n";
 
-/// What an honest driver does.
+/// The job of an honest driver.
 pub(super) const HONEST: &str = "cp $1/ready.ko $1/scap.ko\n";
 
 /// A grid whose jobs run in real sandboxes.
@@ -43,12 +43,12 @@ impl Sandboxed {
         Self { grid, executor }
     }
 
-    /// Runs the matrix; returns the exit code and what it said.
+    /// Runs the matrix; returns the exit code and the output.
     pub(super) fn run(&self, words: &[&str]) -> (i32, String) {
         self.run_after(":", words)
     }
 
-    /// Runs the matrix by way of a shell that sets limits or a mask first.
+    /// Runs the matrix through a shell that first sets limits or a umask.
     pub(super) fn run_after(&self, first: &str, words: &[&str]) -> (i32, String) {
         let toolchain = if self.executor == "local" {
             "host"
@@ -72,13 +72,13 @@ impl Sandboxed {
         )
     }
 
-    /// Runs the matrix with 256 MiB of memory, jobs of `local` included, and a minute of processor time.
+    /// Runs the matrix with 256 MiB of memory, including jobs of `local`, and a minute of processor time.
     pub(super) fn run_bounded(&self) -> (i32, String) {
         let group = MemoryGroup::new(256);
         self.run_after(&format!("{} && ulimit -t 60", group.entrance()), &[])
     }
 
-    /// The program in the grid's directory, started by a shell that does `script`.
+    /// Returns the program in the grid's directory, started by a shell after `script`.
     fn through_shell(&self, script: &str, words: &[&str]) -> Command {
         let mut command = Command::new("sh");
         command

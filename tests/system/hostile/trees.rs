@@ -1,4 +1,4 @@
-//! What archives, header trees and caches hold: links, damage, modes, names.
+//! Hostile archives, header trees and caches: links, damage, modes, names.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt as _;
@@ -16,13 +16,13 @@ use crate::unpack::rpm::{cpio, entry, rpm};
 use support::grid::{Grid, RELEASE, deb_of, rule};
 use support::memory_group::MemoryGroup;
 
-/// Where the module of the usual grid belongs.
+/// The path of the module of the default grid.
 const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";
 
-/// The directory of the usual grid's header tree.
+/// The directory of the default grid's header tree.
 const HEADERS: &str = "usr/src/linux-headers-6.1.0-1-amd64";
 
-/// Runs the program by way of a shell that sets limits first; returns the exit code and what it said.
+/// Runs the program through a shell that first sets limits; returns the exit code and the output.
 fn run_after(grid: &Grid, limits: &str) -> (Option<i32>, String) {
     let program = env!("CARGO_BIN_EXE_driverkit-matrix");
     let script = format!("{limits} && exec \"$0\" run matrix.toml --executor fake --jobs 2");
@@ -36,13 +36,13 @@ fn run_after(grid: &Grid, limits: &str) -> (Option<i32>, String) {
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }
 
-/// A run that has 256 MiB of memory and a minute.
+/// Runs the program with 256 MiB of memory and a minute of processor time.
 fn run_bounded(grid: &Grid) -> (Option<i32>, String) {
     let group = MemoryGroup::new(256);
     run_after(grid, &format!("{} && ulimit -t 60", group.entrance()))
 }
 
-/// An entry of an archive: its name, and its content or the target of a link.
+/// An entry of an archive: its name, and its content or link target.
 enum Entry<'a> {
     File(&'a [u8], &'a [u8]),
     Program(&'a [u8], &'a [u8]),
@@ -72,7 +72,7 @@ fn archive(entries: &[Entry<'_>]) -> Vec<u8> {
     builder.into_inner().unwrap()
 }
 
-/// Writes the package that holds the header tree, with `entries` in the place of what it has under the same names.
+/// Writes the package with the header tree; `entries` replace its entries of the same names.
 fn write_headers(grid: &Grid, entries: &[Entry<'_>]) {
     let uts = format!("#define UTS_RELEASE \"{RELEASE}\"\n");
     let config =
@@ -106,7 +106,7 @@ fn write_headers(grid: &Grid, entries: &[Entry<'_>]) {
     fs::write(&package, deb_of(&archive(&data))).unwrap();
 }
 
-/// Asserts that a run ends with this class and exit code 1, and that the next one knows it.
+/// Asserts that a run ends with this class and exit code 1, and that the failure is cached.
 fn assert_fault_of_tree(grid: &Grid, class: &str, part: &str) {
     for _ in 0..2 {
         let (code, text) = run_bounded(grid);
@@ -142,7 +142,7 @@ fn links_of_a_header_tree_are_not_followed_on_the_host() {
 }
 
 #[test]
-fn link_to_a_file_of_the_same_tree_is_followed() {
+fn a_link_to_a_file_in_the_same_tree_is_followed() {
     let grid = Grid::new();
     let config = format!("{HEADERS}/.config");
     let real = format!("{HEADERS}/config");
@@ -158,7 +158,7 @@ fn link_to_a_file_of_the_same_tree_is_followed() {
 }
 
 #[test]
-fn what_a_header_tree_says_wrong_is_wrong_headers() {
+fn invalid_header_trees_are_wrong_headers() {
     let config = format!("{HEADERS}/.config");
     let config = config.as_bytes();
     let uts = format!("{HEADERS}/include/generated/utsrelease.h");
@@ -185,7 +185,7 @@ fn what_a_header_tree_says_wrong_is_wrong_headers() {
 }
 
 #[test]
-fn what_an_archive_says_wrong_is_unpack() {
+fn an_archive_with_circular_links_is_an_unpack_failure() {
     let grid = Grid::new();
     write_headers(&grid, &[Entry::Link(b"a", b"b"), Entry::Link(b"b", b"a")]);
     let (code, text) = run_bounded(&grid);
@@ -195,7 +195,7 @@ fn what_an_archive_says_wrong_is_unpack() {
     assert!(message.contains("leads back to itself"), "{message}");
 }
 
-/// Has the grid's kernel made of this package alone.
+/// Lets the grid's kernel use only this package.
 fn take_only(grid: &Grid, file: &str, package: &[u8]) {
     grid.write(file, package);
     let matrix = fs::read_to_string(&grid.path("matrix.toml")).unwrap();
@@ -206,9 +206,9 @@ fn take_only(grid: &Grid, file: &str, package: &[u8]) {
     ));
 }
 
-/// The same packages in front of real sandboxes: no job begins, and the memory stays bounded.
+/// The same packages with real sandboxes: no job starts, and the memory stays limited.
 #[test]
-fn hostile_packages_are_refused_before_any_job_begins() {
+fn hostile_packages_are_refused_before_any_job_starts() {
     let headers = |entries: &[Entry<'_>]| {
         let grid = Grid::new();
         write_headers(&grid, entries);
@@ -276,7 +276,7 @@ fn links_of_a_driver_are_not_followed_on_the_host() {
         fs::remove_file(&path).unwrap();
         std::os::unix::fs::symlink("/dev/zero", &path).unwrap();
         let (code, text) = run_bounded(&grid);
-        // A check lacks a file, or the driver is refused; nothing is read on and on.
+        // A check lacks a file, or the driver is refused; no file is read endlessly.
         assert!(matches!(code, Some(0 | 1)), "{name}: {code:?} {text}");
     }
 }
@@ -286,7 +286,7 @@ fn trees(grid: &Grid) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// The only file of the store's trees with this end of its path.
+/// Returns the only file in the store's trees whose path ends like this.
 pub(super) fn in_trees(grid: &Grid, end: &str) -> PathBuf {
     let files = walkdir::WalkDir::new(grid.path("cache/trees")).into_iter();
     let mut found = files
@@ -321,7 +321,7 @@ fn trees_are_readable_for_jobs_under_every_umask() {
         };
         assert_open();
 
-        // Trees that an older version left closed are opened when they are used again.
+        // Trees that an older version stored without read permission are opened when they are used again.
         for tree in trees(&grid) {
             let mode = std::fs::Permissions::from_mode(0o700);
             std::fs::set_permissions(tree, mode).unwrap();
@@ -335,7 +335,7 @@ fn trees_are_readable_for_jobs_under_every_umask() {
     }
 }
 
-/// Removes the outcomes of the artifacts, so that they are made again.
+/// Removes the outcomes of a step, so that it runs again.
 pub(super) fn forget_outcomes(grid: &Grid, step: &str) {
     for path in outcomes(grid) {
         let text = fs::read_to_string(&path).unwrap();
@@ -353,7 +353,7 @@ fn outcomes(grid: &Grid) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Flips a bit of a file; with `is_silent`, as a disk does that rots.
+/// Flips a bit in a file; with `is_silent`, the modification time stays, as with a decaying disk.
 pub(super) fn flip(path: &Path, is_silent: bool) {
     let modified = path.metadata().unwrap().modified().unwrap();
     let mut bytes = std::fs::read(path).unwrap();
@@ -366,7 +366,7 @@ pub(super) fn flip(path: &Path, is_silent: bool) {
 }
 
 #[test]
-fn tree_that_was_written_to_is_made_again_before_it_is_used() {
+fn a_modified_tree_is_unpacked_again_before_use() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     for name in ["linux-headers-6.1.0-1-amd64/Makefile", "main.c"] {
@@ -383,7 +383,7 @@ fn tree_that_was_written_to_is_made_again_before_it_is_used() {
 }
 
 #[test]
-fn failure_of_damaged_inputs_is_not_kept() {
+fn failures_with_damaged_inputs_are_not_cached() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     forget_outcomes(&grid, "module");
@@ -407,7 +407,7 @@ fn failure_of_damaged_inputs_is_not_kept() {
 }
 
 #[test]
-fn damaged_package_is_fetched_again() {
+fn a_damaged_package_is_fetched_again() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let [package, ..] = grid.headers("1");
@@ -425,7 +425,7 @@ fn damaged_package_is_fetched_again() {
 }
 
 #[test]
-fn cache_verify_removes_what_came_of_damage() {
+fn cache_verify_removes_results_of_damaged_files() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let path = in_trees(&grid, "linux-headers-6.1.0-1-amd64/Makefile");
@@ -451,7 +451,7 @@ fn cache_verify_removes_what_came_of_damage() {
     assert!(grid.jobs().contains(&"module".to_owned()));
 }
 
-/// The file of the outcome of the only artifact of each build of the last run.
+/// Returns the outcome file of the only artifact of each build of the last run.
 fn outcome_files(grid: &Grid) -> Vec<PathBuf> {
     let builds = grid.manifest().builds;
     builds
@@ -464,7 +464,7 @@ fn outcome_files(grid: &Grid) -> Vec<PathBuf> {
 }
 
 #[test]
-fn outcome_of_another_key_is_not_believed() {
+fn an_outcome_of_another_key_is_not_used() {
     let grid = Grid::of_four();
     assert_eq!(grid.run(&[]).0, 0);
     let files = outcome_files(&grid);
@@ -482,13 +482,13 @@ fn outcome_of_another_key_is_not_believed() {
 }
 
 #[test]
-fn cached_module_of_another_kernel_is_not_published() {
+fn a_cached_module_of_another_kernel_is_not_published() {
     let grid = Grid::new();
     assert_eq!(grid.run(&[]).0, 0);
     let [file] = &outcome_files(&grid)[..] else {
-        panic!("one build");
+        panic!("expected one build");
     };
-    // As a version without checksums wrote it.
+    // An outcome as a version without checksums wrote it.
     let text = fs::read_to_string(file).unwrap();
     let line = text.lines().next().unwrap();
     fs::write(
@@ -503,7 +503,7 @@ fn cached_module_of_another_kernel_is_not_published() {
 }
 
 #[test]
-fn verify_compares_the_output_folder_with_the_manifest() {
+fn verify_compares_the_output_directory_with_the_manifest() {
     let grid = Grid::of_four();
     assert_eq!(grid.run(&[]).0, 0);
     let verify = || {
