@@ -1,4 +1,4 @@
-//! Builds spread over several Docker daemons: real ones, started by these tests (which need root, as dockerd does).
+//! Tests of builds spread over several real Docker daemons, which these tests start (this needs root).
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -51,7 +51,7 @@ async fn pool(daemons: &[&Daemon]) -> DockerPool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_are_spread_and_a_daemon_that_dies_loses_none() {
+async fn jobs_are_spread_and_survive_the_death_of_a_daemon() {
     for signal in [Signal::KILL, Signal::TERM] {
         let (mut one, mut two) = (Daemon::on_socket(), Daemon::with_tls());
         tokio::join!(one.wait(), two.wait());
@@ -61,7 +61,7 @@ async fn jobs_are_spread_and_a_daemon_that_dies_loses_none() {
         let version = pool.version().await.unwrap();
         assert!(version.contains(one.address.as_str()) && version.contains(two.address.as_str()));
 
-        // They run until their daemon is gone, or until the file is there that says that it is.
+        // The jobs run until their daemon is gone, or until the file `open` exists.
         let gate = tempfile::tempdir().unwrap();
         let jobs: Vec<_> = (0..4)
             .map(|number| {
@@ -84,7 +84,7 @@ async fn jobs_are_spread_and_a_daemon_that_dies_loses_none() {
                 })
             })
             .collect();
-        // Two on each.
+        // Two jobs on each daemon.
         wait_for_containers(&one, 2);
         wait_for_containers(&two, 2);
         one.end(signal);
@@ -104,7 +104,7 @@ async fn jobs_are_spread_and_a_daemon_that_dies_loses_none() {
             notes[0].contains(one.address.as_str()) && notes[0].ends_with("anew: 2"),
             "{notes:?}"
         );
-        // The other one does all from now on.
+        // The other daemon runs all further jobs.
         let ended = run(&pool, "echo x > /out/x").await;
         assert_eq!(
             (ended.completion.exit, ended.log.as_str()),
@@ -116,11 +116,11 @@ async fn jobs_are_spread_and_a_daemon_that_dies_loses_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_falls_silent_loses_no_job() {
+async fn jobs_of_a_silent_daemon_are_run_elsewhere() {
     let (mut one, mut two) = (Daemon::on_socket(), Daemon::on_socket());
     tokio::join!(one.wait(), two.wait());
     let both = pool(&[&one, &two]).await;
-    // Often enough for a test, and patient enough for a slow machine.
+    // Often enough for a test, and with enough patience for a slow machine.
     let both = Arc::new(both.with_heartbeat(Duration::from_secs(1), Duration::from_secs(10)));
     let gate = tempfile::tempdir().unwrap();
     let folder = gate.path().to_owned();
@@ -138,7 +138,7 @@ async fn a_daemon_that_falls_silent_loses_no_job() {
         (ended, log, both.notes(), output)
     });
     wait_for_containers(&one, 1);
-    // It keeps its connections open, and says nothing any more.
+    // The stopped daemon keeps its connections open but sends nothing.
     one.signal(Signal::STOP);
     wait_for_containers(&two, 1);
     fs::write(&gate.path().join("open"), "").unwrap();
@@ -150,7 +150,7 @@ async fn a_daemon_that_falls_silent_loses_no_job() {
     one.end(Signal::KILL);
 }
 
-/// Waits until a daemon runs so many containers.
+/// Waits until a daemon runs `count` containers.
 fn wait_for_containers(daemon: &Daemon, count: usize) {
     let folder = daemon
         .folder
@@ -164,13 +164,13 @@ fn wait_for_containers(daemon: &Daemon, count: usize) {
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!(
-        "waited in vain for {count} containers of {}",
+        "timed out waiting for {count} containers of {}",
         daemon.address
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn daemons_that_cannot_be_used_are_told_and_the_others_are_used() {
+async fn unusable_daemons_are_reported_and_the_others_are_used() {
     let mut daemon = Daemon::with_tls();
     daemon.wait().await;
     let plain = daemon
@@ -227,7 +227,7 @@ async fn daemons_that_cannot_be_used_are_told_and_the_others_are_used() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pool_whose_daemons_are_all_gone_says_so_and_takes_one_that_comes_back() {
+async fn a_pool_without_daemons_fails_and_uses_a_daemon_that_comes_back() {
     let mut daemon = Daemon::on_socket();
     daemon.wait().await;
     let pool = pool(&[&daemon]).await.with_patience(Duration::from_secs(1));
@@ -252,8 +252,8 @@ async fn a_pool_whose_daemons_are_all_gone_says_so_and_takes_one_that_comes_back
     assert_eq!(run(&pool, "echo back").await.log, "back\n");
 }
 
-/// An ssh daemon on a port of this machine that lets in whoever has its key, and leads to another Docker daemon than
-/// this machine's usual one.
+/// An ssh daemon on a port of this machine that accepts one key and leads to another Docker daemon than this machine's
+/// default one.
 struct Sshd {
     process: Child,
     folder: tempfile::TempDir,
@@ -282,7 +282,7 @@ impl Sshd {
             docker.address
         );
         fs::write(&folder.path().join("sshd_config"), config).unwrap();
-        // What its package's service makes for it.
+        // The service of the package would create this directory.
         fs::create_folder(Path::new("/run/sshd")).unwrap();
         let process = Command::new("setpriv")
             .args([
@@ -309,7 +309,7 @@ impl Sshd {
         }
     }
 
-    /// The directory of an `ssh` that knows the key and the host; `key` is the key's file.
+    /// Returns the directory of an `ssh` that knows the key and the host; `key` names the key file.
     fn client(&self, key: &str) -> std::path::PathBuf {
         let folder = self.folder.path().join(format!("client-{key}"));
         let path = |name: &str| self.folder.path().join(name).display().to_string();
@@ -334,7 +334,7 @@ impl Sshd {
             assert!(ended.is_none(), "{SETUP} (sshd ended)");
             std::thread::sleep(Duration::from_millis(50));
         }
-        panic!("waited in vain for sshd");
+        panic!("timed out waiting for sshd");
     }
 }
 
@@ -347,7 +347,8 @@ impl Drop for Sshd {
 
 const BEHIND_SSH: &str = "DRIVERKIT_MATRIX_TEST_BEHIND_SSH";
 
-/// One test of this program in a process of its own, with another `ssh`; what it said.
+/// Runs one test of this program in a separate process with another `ssh`; returns whether it succeeded, and its
+/// output.
 fn with_ssh(client: &Path, address: &str, test: &str) -> (bool, String) {
     let path = std::env::var("PATH").unwrap();
     let test = format!("docker_hosts::{test}");
@@ -362,7 +363,7 @@ fn with_ssh(client: &Path, address: &str, test: &str) -> (bool, String) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_behind_ssh_runs_jobs_as_any_other() {
+async fn a_daemon_behind_ssh_runs_jobs_like_a_local_one() {
     let mut daemon = Daemon::on_socket();
     daemon.wait().await;
     let mut sshd = Sshd::start(&daemon);
@@ -370,7 +371,7 @@ async fn a_daemon_behind_ssh_runs_jobs_as_any_other() {
     let address = format!("ssh://root@127.0.0.1:{}", sshd.port);
     let (is_good, text) = with_ssh(&sshd.client("user"), &address, "behind_ssh");
     assert!(is_good && text.contains("1 passed"), "{text}");
-    // With another key.
+    // With a key that the daemon does not accept.
     let (is_good, text) = with_ssh(&sshd.client("host"), &address, "refused_by_ssh");
     assert!(is_good && text.contains("1 passed"), "{text}");
 }

@@ -1,6 +1,6 @@
-//! The executors against real containers and sandboxes, all by the same table of cases.
+//! Tests of the executors with real containers and sandboxes, all with the same table of cases.
 //!
-//! Nothing is skipped: a machine without Docker or bubblewrap fails here with what to do.
+//! No test is skipped: on a machine without Docker or bubblewrap, the tests fail with advice.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -31,7 +31,7 @@ async fn local() -> LocalExecutor {
         .unwrap_or_else(|error| panic!("{SETUP} ({error})"))
 }
 
-/// Every executor, the one for daemons that do not see this machine's directories included.
+/// Every executor, including the one for daemons that do not see this machine's directories.
 async fn executors() -> Vec<(&'static str, Box<dyn Executor>)> {
     vec![
         ("docker", Box::new(docker().await)),
@@ -57,7 +57,7 @@ fn job(script: &str, output: &Path) -> Job {
     support::small_image::job(script, run_id(), output)
 }
 
-/// What came of a job: completion, log, and the files in its output directory with their contents.
+/// The outcome of a job: completion, log, and the files in its output directory with their contents.
 type Outcome = (Completion, String, BTreeMap<String, String>);
 
 async fn run(executor: &dyn Executor, job: &Job) -> Result<Outcome, ExecutorError> {
@@ -90,7 +90,7 @@ struct Case {
     script: &'static str,
     environment: &'static [(&'static str, &'static str)],
     exit: Exit,
-    /// The whole log.
+    /// The complete log.
     log: &'static str,
     files: &'static [(&'static str, &'static str)],
 }
@@ -166,7 +166,7 @@ const CASES: &[Case] = &[
     Case {
         name: "only the wanted files are open",
         script: "ls /proc/self/fd | grep -v -x -e 0 -e 1 -e 2 -e 3",
-        // 3 is the directory that `ls` reads.
+        // Descriptor 3 is the directory that `ls` reads.
         exit: Exit::Code(1),
         ..DEFAULT
     },
@@ -213,7 +213,7 @@ const CASES: &[Case] = &[
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_executor_does_the_same() {
+async fn every_executor_gives_the_same_results() {
     let inputs = tempfile::tempdir().unwrap();
     let mounts: Vec<Mount> = [
         ("added", "/lib/added"),
@@ -287,7 +287,7 @@ async fn mounts_are_read_only() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn limits_hold() {
+async fn limits_are_enforced() {
     let second = Duration::from_secs(1);
     let tight = Limits {
         timeout: Duration::from_mins(2),
@@ -359,7 +359,7 @@ async fn limits_hold() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_script_tells_what_it_used() {
+async fn a_script_reports_its_resource_usage() {
     for (name, executor) in executors().await {
         let output = tempfile::tempdir().unwrap();
         let script = "printf 'cpu_seconds 1.25\\nmemory_peak_bytes 12345\\n' > /out/.resources; echo x > /out/kept";
@@ -378,7 +378,7 @@ async fn a_script_tells_what_it_used() {
     }
 }
 
-/// Cancels as soon as there is output.
+/// Cancels at the first output.
 struct CancelAtOutput(CancellationToken);
 
 impl LogSink for CancelAtOutput {
@@ -405,7 +405,7 @@ async fn output_streams_and_cancellation_leaves_nothing() {
             "{name}"
         );
         assert_eq!(volumes_of(&daemon, &job.run_id).await, 0, "{name}");
-        // A cancelled token starts nothing.
+        // With a cancelled token, no job starts.
         let mut log = Vec::new();
         let completion = executor.run(&job, &mut log, &cancel).await.unwrap();
         assert_eq!((completion.exit, log.len()), (Exit::Cancelled, 0), "{name}");
@@ -413,7 +413,7 @@ async fn output_streams_and_cancellation_leaves_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_is_dropped_leaves_nothing() {
+async fn a_dropped_job_leaves_nothing() {
     let daemon = Docker::connect_with_defaults().unwrap();
     for (name, executor) in executors().await {
         let output = tempfile::tempdir().unwrap();
@@ -426,7 +426,7 @@ async fn a_job_that_is_dropped_leaves_nothing() {
             result = executor.run(&job, &mut log, &never) => panic!("{name}: ended: {result:?}"),
             () = begun.cancelled() => {}
         }
-        // It is removed in the background; this test's own time limit is the harness's.
+        // The job is removed in the background; the time limit is that of the test harness.
         while processes_with(&job.run_id) > 0
             || !containers_of(&daemon, &job.run_id).await.is_empty()
             || volumes_of(&daemon, &job.run_id).await > 0
@@ -436,7 +436,7 @@ async fn a_job_that_is_dropped_leaves_nothing() {
     }
 }
 
-/// How many processes of this machine have `text` on their command line.
+/// Returns the number of processes of this machine with `text` on their command line.
 fn processes_with(text: &str) -> usize {
     std::fs::read_dir("/proc")
         .unwrap()
@@ -499,7 +499,7 @@ async fn sweeping_removes_control_groups_of_dead_runs() {
         let own = format!(".{}.", std::process::id());
         let is_own = |path: &&PathBuf| path.to_string_lossy().contains(&own);
         let live = groups().iter().find(is_own).cloned().unwrap();
-        // The same process number, started at another time: a process that is gone.
+        // The owner has the same process ID but another start time: its process is gone.
         let name = live.file_name().unwrap().to_str().unwrap();
         let (owner, number) = name.rsplit_once('.').unwrap();
         let dead = live.with_file_name(format!("{owner}9.{number}"));
@@ -513,7 +513,7 @@ async fn sweeping_removes_control_groups_of_dead_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_compilers_of_this_machine_are_for_local_alone() {
+async fn only_local_uses_the_compilers_of_this_machine() {
     let toolchain = host_toolchain().unwrap().toolchain();
     let output = tempfile::tempdir().unwrap();
     let script = "echo 'int main(void) { return 3; }' > a.c; gcc -o /out/a a.c; /out/a || echo $?; ls /root /etc";

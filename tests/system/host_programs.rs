@@ -1,8 +1,8 @@
-//! Header trees whose programs the builder image cannot run: of another machine, or of a newer C library. Real programs
-//! of Debian's, in real header trees, packed as CentOS packs them.
+//! Header trees whose programs cannot run in the builder image: for another machine, or with a newer C library. The
+//! programs are Debian's real ones, in real header trees, packed as in CentOS.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, rpmbuild, all builder images, the driver sources,
-//! the kernel source in `vendor/` and the mirror's address in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
+//! `scripts/test.sh` prepares the requirements: a Docker daemon, rpmbuild, all builder images, the driver sources, the
+//! kernel source in `vendor/` and the mirror's URL in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,7 +19,7 @@ use support::host::run;
 use support::real::{images, kernel, program, vendor};
 use support::rpmbuild::rpmbuild;
 
-/// One whole header tree `tree` of Debian's packages in `all`, with modpost as everyone else has it.
+/// Merges Debian's packages in `all` into one complete header tree `tree`, with modpost at its usual path.
 fn merge(all: &Path, tree: &Path) {
     let script = "set -e
         mkdir -p \"$2\"; cd \"$1\"
@@ -43,7 +43,7 @@ fn merge(all: &Path, tree: &Path) {
     );
 }
 
-/// The tree as CentOS packs it, in a release of its own.
+/// Packs the tree like CentOS, with the given release.
 fn packed(root: &Path, tree: &Path, release: &str) -> PathBuf {
     for (name, text) in [
         (
@@ -63,7 +63,7 @@ fn packed(root: &Path, tree: &Path, release: &str) -> PathBuf {
     )
 }
 
-/// Builds a module of this name for a kernel of CentOS, with gcc 12.
+/// Builds a module of this name for a CentOS kernel, with gcc 12.
 fn built(
     folder: &Path,
     rpm: &Path,
@@ -101,7 +101,8 @@ fn host_programs(build: &BuildRecord) -> &'static str {
     build.tree.unwrap().host_programs.as_str()
 }
 
-/// A tree of Debian's newest kernel 6.1 for `architecture`, with programs for the same, below `root`.
+/// Creates a tree of Debian's newest 6.1 kernel for `architecture`, with programs for the same architecture, below
+/// `root`.
 fn debian_tree(architecture: &str, folder: &Path, root: &Path, release: &str) -> PathBuf {
     let all = folder.join(format!("packages-{architecture}"));
     for url in kernel(folder, "plain", architecture, architecture).urls {
@@ -118,7 +119,7 @@ fn debian_tree(architecture: &str, folder: &Path, root: &Path, release: &str) ->
 const ARM64: &str = "5.14.0-168.el9.aarch64";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn programs_of_another_machine_run_under_qemu() {
+async fn programs_for_another_machine_run_under_qemu() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let root = folder.join("made/root");
@@ -127,7 +128,7 @@ async fn programs_of_another_machine_run_under_qemu() {
     let build = built(folder, &rpm, ARM64, "arm64", "falco");
     assert_eq!(host_programs(&build), "emulated");
 
-    // Those that are linked with libelf and libcrypto, which no module of this kernel takes, can be run too.
+    // Programs that need libelf and libcrypto can run as well, although no module of this kernel uses them.
     let place = format!("usr/src/kernels/{ARM64}");
     let adapted = std::fs::read_dir(folder.join("cache/trees"))
         .unwrap()
@@ -150,7 +151,7 @@ async fn programs_of_another_machine_run_under_qemu() {
         );
     }
 
-    // What was made is found again, and made again when it was cleaned away.
+    // The adapted tree is cached, and created again after its removal.
     let build = built(folder, &rpm, ARM64, "arm64", "falco");
     assert_eq!(build.artifacts[0].status.as_str(), "cached");
     assert_eq!(host_programs(&build), "emulated");
@@ -159,7 +160,8 @@ async fn programs_of_another_machine_run_under_qemu() {
     assert_eq!(build.artifacts[0].status.as_str(), "built");
 }
 
-/// The header tree of an arm64 kernel after its own build, with the sources of its programs: the program makes it.
+/// Returns the header tree of an arm64 kernel after its build, with the sources of its programs; the program itself
+/// prepares this tree.
 fn with_sources(folder: &Path, config: &Path) -> PathBuf {
     let vendor = vendor().join("linux-6.1");
     let source = std::fs::read_dir(&vendor)
@@ -195,7 +197,7 @@ fn with_sources(folder: &Path, config: &Path) -> PathBuf {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "prepares a kernel source: make test-targets"]
-async fn programs_are_compiled_where_their_sources_are_and_else_bring_a_newer_c_library() {
+async fn programs_are_rebuilt_from_source_or_run_with_a_newer_c_library() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let tree = debian_tree("arm64", folder, &folder.join("arm64/root"), ARM64);
@@ -222,7 +224,7 @@ async fn programs_are_compiled_where_their_sources_are_and_else_bring_a_newer_c_
     );
     assert_eq!(host_programs(&build), "rebuilt");
 
-    // The same modpost, compiled where the C library is newer than that of the image with gcc 12.
+    // The same modpost, compiled with a newer C library than in the image with gcc 12.
     let release = "5.14.0-168.el9.x86_64";
     let root = folder.join("amd64/root");
     let tree = debian_tree("amd64", folder, &root, release);
@@ -236,7 +238,7 @@ async fn programs_are_compiled_where_their_sources_are_and_else_bring_a_newer_c_
     assert!(build.toolchain.unwrap().image.ends_with("bookworm"));
 }
 
-/// modpost, of the sources in a tree, made in the image `sid`.
+/// Compiles modpost in the image `sid` from the sources in a tree; returns its path.
 async fn compiled_in_sid(tree: &Path, folder: &Path) -> PathBuf {
     let script = "cd /tree/scripts/mod; gcc -w -o /out/modpost modpost.c file2alias.c sumversion.c";
     let output = folder.join("compiled");
@@ -244,7 +246,7 @@ async fn compiled_in_sid(tree: &Path, folder: &Path) -> PathBuf {
     output.join("modpost")
 }
 
-/// Runs a script in an image in which a directory is shown at a place; what it said.
+/// Runs a script in an image with a directory mounted; returns the output.
 async fn in_image(image: &str, script: &str, tree: (&Path, &Path), output: &Path) -> String {
     let built = BuiltImage::load(&images(), image).unwrap().unwrap();
     fs::create_folder(output).unwrap();

@@ -1,4 +1,5 @@
-//! KVM for proofs: a probe that ends in time whatever this machine's device does, and the device in sandboxes.
+//! Tests of KVM for proofs: the probe ends in time for every state of the device, and sandboxes get the device only on
+//! request.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::proof::{GOOD, compile, kernel_image};
 
-/// What the probe alone says; none if it hangs.
+/// Returns the result of the probe alone; `None` if it hangs.
 fn probed() -> Option<Result<(), String>> {
     let output = Command::new("timeout")
         .args(["-s", "KILL", "20"])
@@ -26,7 +27,7 @@ fn probed() -> Option<Result<(), String>> {
 }
 
 #[test]
-fn proof_is_made_whether_kvm_works_or_not() {
+fn a_proof_is_made_with_or_without_kvm() {
     let workspace = Workspace::new();
     let module = compile(&workspace, "good", GOOD);
     let path = PathBuf::from(std::env::var_os("PATH").unwrap());
@@ -39,7 +40,7 @@ fn proof_is_made_whether_kvm_works_or_not() {
     let is_used = report.contains("KVM works here: kernels for amd64 boot with it");
     let reason = if Path::new("/dev/kvm").exists() {
         match probed() {
-            // All that is left is that sandboxes may not open it.
+            // The only remaining reason is that sandboxes may not open the device.
             Some(Ok(())) => "sandboxes may not open /dev/kvm".to_owned(),
             Some(Err(message)) => message,
             None => "/dev/kvm did not answer within 5 s".to_owned(),
@@ -53,9 +54,9 @@ fn proof_is_made_whether_kvm_works_or_not() {
     assert!(is_used != is_refused, "{report}\n{refused}");
 }
 
-/// The device is there for the jobs that ask for it, with the group that opens it and nothing else.
+/// The device exists only for jobs that request it, with its group and no other rights.
 #[tokio::test]
-async fn sandboxes_have_the_device_only_if_they_ask_for_it() {
+async fn sandboxes_have_the_device_only_if_they_request_it() {
     const GROUP: u32 = 4242;
     const LOOK: &str = "if [ -c /dev/kvm ]; then echo device; else echo none; fi\n\
          while read -r name value; do case $name in Groups:|CapEff:|CapBnd:) echo $name $value;; esac; done </proc/self/status";
@@ -91,7 +92,7 @@ async fn sandboxes_have_the_device_only_if_they_ask_for_it() {
             with.contains("CapBnd: 0000000000000000\n"),
             "{name}: {with}"
         );
-        // In a namespace of users, the sandbox shows the group as that of nobody.
+        // In a user namespace, the sandbox sees the group as that of nobody.
         let group = if name == "local" { 65534 } else { GROUP };
         let has_group = with.lines().any(|line| {
             let mut words = line.split_whitespace();

@@ -1,7 +1,7 @@
-//! Podman's Docker-compatible socket, rootless: the same jobs give the same as with Docker.
+//! Jobs with Podman's Docker-compatible socket, rootless, give the same results as with Docker.
 //!
-//! The service is started by this test as an ordinary user (nobody), in a mount namespace in which that user has
-//! subordinate ids; which needs root, and packages podman and uidmap (`scripts/setup.sh`).
+//! This test starts the service as an ordinary user (nobody), in a mount namespace in which that user has subordinate
+//! IDs. This needs root and the packages podman and uidmap (`scripts/setup.sh`).
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -47,7 +47,7 @@ async fn run(executor: &DockerExecutor, tree: &Path, script: &str, timeout: Dura
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_run_in_rootless_podman_as_they_do_in_docker() {
+async fn jobs_run_in_rootless_podman_as_in_docker() {
     let mut podman = Podman::start();
     let executor = podman.connect().await;
     let tree = tempfile::tempdir().unwrap();
@@ -102,9 +102,9 @@ async fn jobs_run_in_rootless_podman_as_they_do_in_docker() {
     assert_eq!(executor.sweep().await.unwrap(), 0);
 }
 
-/// Podman's tmpfs has no limit on files: they are counted from outside, by a process that sees its processes.
+/// Podman's tmpfs has no limit on the number of files: a process outside that sees the job's processes counts them.
 #[tokio::test(flavor = "multi_thread")]
-async fn files_of_a_job_in_podman_are_counted() {
+async fn the_number_of_files_of_a_job_in_podman_is_limited() {
     let mut podman = Podman::start_among_our_processes();
     let executor = podman.connect().await;
     let output = tempfile::tempdir().unwrap();

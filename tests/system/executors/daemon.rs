@@ -1,5 +1,5 @@
-//! What is particular to a Docker daemon: what dead runs left there, one that does not see this machine's directories,
-//! the images that it has and lacks, and that it is not there.
+//! Tests that are specific to Docker daemons: leftovers of dead runs, a daemon that does not see this machine's
+//! directories, existing and missing images, and an unavailable daemon.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::executors::{
 use support::small_image::{TestImage, image};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sweeping_removes_what_dead_runs_left_and_nothing_of_live_ones() {
+async fn sweeping_removes_leftovers_of_dead_runs_only() {
     let executor = docker().await;
     let daemon = Docker::connect_with_defaults().unwrap();
     let output = tempfile::tempdir().unwrap();
@@ -39,7 +39,7 @@ async fn sweeping_removes_what_dead_runs_left_and_nothing_of_live_ones() {
         let inspected = daemon.inspect_container(&live, None).await.unwrap();
         let mut labels = inspected.config.unwrap().labels.unwrap();
         assert_eq!(labels["org.driverkit-matrix.job"], "case");
-        // The same process number, started at another time: a process that is gone.
+        // The owner has the same process ID but another start time: its process is gone.
         let owner = labels.get_mut("org.driverkit-matrix.owner").unwrap();
         owner.push('9');
         let dead_run = format!("{}-dead", job.run_id);
@@ -70,7 +70,7 @@ async fn trees_are_copied_once_and_removed_at_the_end() {
     let input = tempfile::tempdir().unwrap();
     driverkit_matrix::fs::write(&input.path().join("a/file"), "content").unwrap();
     std::os::unix::fs::symlink("a/file", input.path().join("link")).unwrap();
-    // As header packages have them.
+    // A link as in header packages.
     std::os::unix::fs::symlink("../../src/there", input.path().join("beside")).unwrap();
     let run_id = run_id();
     let one = async |name: &str| {
@@ -96,7 +96,7 @@ async fn trees_are_copied_once_and_removed_at_the_end() {
     assert_eq!(containers_of(&daemon, &run_id).await, Vec::<String>::new());
 }
 
-/// A second Docker daemon that has a temporary directory of its own, so that it sees no job's directories.
+/// A second Docker daemon with its own temporary directory, so that it does not see the directories of jobs.
 struct DaemonElsewhere {
     process: Child,
     address: String,
@@ -151,7 +151,7 @@ impl DaemonElsewhere {
 
 impl Drop for DaemonElsewhere {
     fn drop(&mut self) {
-        // Not by SIGKILL: it has a containerd to end.
+        // Not with SIGKILL, since the daemon must stop its containerd.
         let pid = rustix::process::Pid::from_child(&self.process);
         let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
         drop(self.process.wait());
@@ -159,7 +159,7 @@ impl Drop for DaemonElsewhere {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_daemon_that_does_not_see_our_folders_is_noticed() {
+async fn a_daemon_that_does_not_see_our_directories_is_detected() {
     let mut elsewhere = DaemonElsewhere::start();
     let executor = elsewhere.connect().await;
     let daemon = Docker::connect_with_host(&elsewhere.address).unwrap();
@@ -188,7 +188,7 @@ async fn a_daemon_that_does_not_see_our_folders_is_noticed() {
             BTreeMap::from([("file".to_owned(), "content\n".to_owned())]),
             "{number}"
         );
-        // One copy of the tree, for both.
+        // Both jobs share one copy of the tree.
         assert_eq!(volumes_of(&daemon, &run_id).await, 1, "{number}");
     }
     executor.finish().await.unwrap();
@@ -197,12 +197,12 @@ async fn a_daemon_that_does_not_see_our_folders_is_noticed() {
 }
 
 #[tokio::test]
-async fn a_job_that_cannot_be_made_leaves_nothing() {
+async fn a_job_that_cannot_be_created_leaves_nothing() {
     let daemon = Docker::connect_with_defaults().unwrap();
     let executor = docker().await.copying_trees();
     let output = tempfile::tempdir().unwrap();
     let mut job = job("true", output.path());
-    // Less than the daemon takes.
+    // Below the minimum that the daemon accepts.
     job.limits.memory_bytes = 1;
     run(&executor, &job).await.expect_err("too little memory");
     assert_eq!(
@@ -225,11 +225,11 @@ fn with_image(name: &str, identity: Sha256, archive: Option<PathBuf>, output: &P
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn another_image_than_the_wanted_one_is_refused() {
+async fn an_image_with_another_identity_is_refused() {
     let output = tempfile::tempdir().unwrap();
     let wanted = Sha256::of("another image");
     for (name, executor) in executors().await {
-        // Makes sure that the daemon has it.
+        // Makes sure that the daemon has the image.
         run(&*executor, &job("true", output.path())).await.unwrap();
         let found = image().identity.to_string();
         let job = with_image(
@@ -248,7 +248,7 @@ async fn another_image_than_the_wanted_one_is_refused() {
             text.contains(&wanted.to_string()) && text.contains(&found),
             "{name}: {text}"
         );
-        // The right one has kept its name.
+        // The correct image has kept its name.
         run(&*executor, &self::job("true", output.path()))
             .await
             .unwrap();
@@ -259,7 +259,7 @@ async fn another_image_than_the_wanted_one_is_refused() {
             matches!(error, ExecutorError::Image { .. }),
             "{name}: {error}"
         );
-        // A daemon may pull what was not made here; bubblewrap has nobody to ask.
+        // Docker may pull an image that was not built here; bubblewrap cannot.
         let expected = match name {
             "local" => "make the builder images first",
             _ => "cannot pull it",
@@ -269,7 +269,7 @@ async fn another_image_than_the_wanted_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_image_that_the_daemon_lacks_is_imported_from_its_archive() {
+async fn a_missing_image_is_imported_from_its_archive() {
     let daemon = Docker::connect_with_defaults().unwrap();
     let name = "driverkit-matrix/test:imported";
     drop(
@@ -301,14 +301,14 @@ async fn an_image_that_the_daemon_lacks_is_imported_from_its_archive() {
         .unwrap();
 }
 
-/// An error as it is printed: with its causes, and what to do.
+/// Returns an error as it is printed: with its causes and the advice.
 fn said(error: &ExecutorError) -> String {
     let help = error.help().unwrap_or_default();
     format!("{}; {help}", chain(error))
 }
 
 #[tokio::test]
-async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
+async fn an_unavailable_daemon_is_reported_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     let socket = folder.path().join("docker.sock");
     let address = format!("unix://{}", socket.display());
@@ -323,7 +323,7 @@ async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
             "{error}"
         );
     }
-    // A socket on which nobody listens.
+    // A socket without a listener.
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let error = DockerExecutor::connect_to(&address.parse().unwrap())
         .await
@@ -336,9 +336,9 @@ async fn a_daemon_that_is_not_there_is_told_with_what_to_do() {
     );
 }
 
-/// A package manager of the user's image is root in a copy of it, and may reach whom this machine may.
+/// The package manager in the user's image runs as root in a copy of the image, with the network of this machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_job_with_the_network_is_dockers_alone() {
+async fn only_docker_runs_jobs_with_network_access() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let script = format!(
@@ -369,7 +369,7 @@ async fn a_job_with_the_network_is_dockers_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn package_manager_that_fills_its_image_is_ended() {
+async fn a_package_manager_that_fills_its_image_is_stopped() {
     let script = "i=0; while [ $i -lt 40 ]; do head -c 10000000 /dev/zero >/usr/$i; i=$((i + 1)); done; sleep 100";
     let output = tempfile::tempdir().unwrap();
     let mut job = Job {
