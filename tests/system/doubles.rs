@@ -1,4 +1,4 @@
-//! Second builds of a real driver, one of which writes down where it was built.
+//! Second builds of a real driver, of which one contains the host name or the time of the build.
 
 use std::path::Path;
 use std::process::Command;
@@ -39,7 +39,7 @@ fn docker_and_bubblewrap_build_the_same_bytes() {
 }
 
 #[test]
-fn driver_that_writes_down_host_or_time_is_not_reproducible() {
+fn a_driver_that_contains_the_host_name_or_time_is_not_reproducible() {
     let vendored = support::real::vendor().join("falcosecurity-scap-dkms-0.20.0");
     for built in ["uname -n", "date +%H:%M"] {
         let folder = tempfile::tempdir().unwrap();

@@ -1,8 +1,8 @@
-//! A real driver in the layout of old, from a commit of a local clone.
+//! A real driver in the old layout, from a commit in a local clone.
 //!
-//! The old sources are derived from real ones: those of March 2022 as the dkms package has them, put back into
-//! `driver/`, with the Makefile turned into the template that it was made from (`PROBE_NAME`), and without what was
-//! generated. `scripts/test.sh` makes ready what this needs.
+//! The old sources are derived from the real ones of March 2022 in the dkms package: moved back into `driver/`, with
+//! the Makefile turned back into its template (`PROBE_NAME`), and without generated files. `scripts/test.sh` prepares
+//! the requirements.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,7 +11,7 @@ use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
 use support::real::{program, vendor};
 
-/// Puts flat sources back into the layout that they came from.
+/// Restores the old layout from flat sources.
 fn write_old_layout(flat: &Path, clone: &Path) {
     let driver = clone.join("driver");
     for entry in walkdir::WalkDir::new(flat) {
@@ -47,7 +47,7 @@ fn git(folder: &Path, words: &[&str]) {
 }
 
 #[test]
-fn an_old_driver_of_a_clone_becomes_a_module() {
+fn a_module_is_built_from_an_old_driver_in_a_clone() {
     let vendor = vendor();
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -57,7 +57,7 @@ fn an_old_driver_of_a_clone_becomes_a_module() {
     git(&clone, &["add", "."]);
     git(&clone, &["commit", "--quiet", "-m", "old"]);
     git(&clone, &["tag", "0.1.0"]);
-    // What is not committed does not count.
+    // Changes that are not committed are ignored.
     fs::write(&clone.join("driver/main.c"), "#error changed\n").unwrap();
     fs::write(
         &folder.join("matrix.toml"),

@@ -1,4 +1,4 @@
-//! Builder images made for real, from the Debian mirror that this machine uses.
+//! Real builder images, built from this machine's Debian mirror.
 
 use std::fs::File;
 use std::path::Path;
@@ -9,7 +9,7 @@ use driverkit_matrix::fs;
 use driverkit_matrix::image::build::{BuildOutcome, DebianMirror, build};
 use driverkit_matrix::image::{BuiltImage, Catalogue, ImageDescription};
 
-/// The mirror that apt uses, as the project's own script finds it.
+/// Returns apt's mirror, as the project's script finds it.
 fn mirror() -> DebianMirror {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/mirror.sh");
     let output = Command::new(script).output().expect("scripts/mirror.sh");
@@ -37,7 +37,7 @@ fn description(folder: &Path, command: &str) -> ImageDescription {
 fn built(outcome: BuildOutcome) -> BuiltImage {
     match outcome {
         BuildOutcome::Built(image) => image,
-        BuildOutcome::AlreadyThere(image) => panic!("not built: {image:?}"),
+        BuildOutcome::AlreadyThere(image) => panic!("the image was not built: {image:?}"),
     }
 }
 
@@ -46,7 +46,7 @@ fn an_image_is_built_once_and_the_same_packages_give_the_same_bytes() {
     let folder = tempfile::tempdir().expect("folder");
     let folder = folder.path();
     let mirror = mirror();
-    // What a build that was killed leaves behind.
+    // A leftover of a killed build.
     let leftover = folder.join(".dkm-tmp-killed");
     fs::write(&leftover, "half an archive").expect("write");
 
@@ -75,7 +75,7 @@ fn an_image_is_built_once_and_the_same_packages_give_the_same_bytes() {
     assert_eq!(
         (modes["./work"], modes["./out"]),
         (0o1777, 0o1777),
-        "the folders of jobs"
+        "the modes of the job directories"
     );
     assert!(modes.contains_key("./usr/bin/make") && modes.contains_key("./usr/bin/ld"));
     for gone in [
@@ -90,7 +90,7 @@ fn an_image_is_built_once_and_the_same_packages_give_the_same_bytes() {
     let outcome = build(&first_description, &mirror, folder, false).expect("nothing to do");
     assert!(matches!(outcome, BuildOutcome::AlreadyThere(image) if image == first));
 
-    // Another description that installs the same: built anew, and byte for byte the same.
+    // Another description that installs the same packages: built again, with the same bytes.
     let second_description = description(folder, "gcc-12");
     assert!(!first.is_of(&second_description));
     let second = built(build(&second_description, &mirror, folder, false).expect("a build"));
@@ -99,9 +99,9 @@ fn an_image_is_built_once_and_the_same_packages_give_the_same_bytes() {
     assert!(second.is_of(&second_description));
 }
 
-/// An index of the own images names compilers as driverkit will call them.
+/// An index of our images names the compilers as driverkit will call them.
 #[test]
-fn compilers_have_the_names_by_which_driverkit_asks_for_them() {
+fn compilers_have_the_names_that_driverkit_uses() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
     let catalogue = Catalogue::read(&folder).expect("a catalogue");
     assert!(!catalogue.images().is_empty());

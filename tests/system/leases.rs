@@ -1,4 +1,4 @@
-//! Machines at once over one store: each thing is compiled by one of them, and none waits for ever.
+//! Tests of concurrent machines with one store: each module is compiled by one machine, and no machine waits forever.
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -22,7 +22,7 @@ fn grid() -> Grid {
     grid
 }
 
-/// Begins a run on a machine of that name, which has an empty disk when it is first heard of.
+/// Starts a run on a machine of this name, which has an empty disk at its first run.
 fn start(grid: &Grid, machine: &str, variables: &[(String, String)], words: &[&str]) -> Child {
     Command::new(support::program())
         .current_dir(grid.path(""))
@@ -39,7 +39,7 @@ fn start(grid: &Grid, machine: &str, variables: &[(String, String)], words: &[&s
         .unwrap()
 }
 
-/// What a machine said that did all that it should.
+/// Returns the output of a machine whose run must succeed.
 fn text_of(running: Child) -> String {
     let output = running.wait_with_output().unwrap();
     let text = String::from_utf8(output.stderr).unwrap();
@@ -48,7 +48,8 @@ fn text_of(running: Child) -> String {
     text
 }
 
-/// How many builds of a machine it built itself, and how many it has from others; each has its module.
+/// Returns the number of builds that a machine built itself, and of those that it got from others; asserts that each
+/// has its module.
 fn counts(grid: &Grid, machine: &str) -> (usize, usize) {
     let out = grid.path(&format!("out-{machine}"));
     let manifest = read_manifest(&out).unwrap();
@@ -80,7 +81,7 @@ fn slow(grid: &Grid) -> serde_json::Value {
 const KEY: [&str; 2] = ["--store-key", "key"];
 
 #[test]
-fn machines_at_once_compile_each_thing_once() {
+fn concurrent_machines_compile_each_module_once() {
     let server = ObjectStore::s3();
     let grid = grid();
     grid.write("key", "planted-store-key-of-length");
@@ -97,7 +98,8 @@ fn machines_at_once_compile_each_thing_once() {
     }
     assert_eq!((built, cached), (KERNELS.len(), 2 * KERNELS.len()));
 
-    // What is left tells a later machine nothing, and it asks nobody; the bucket holds no credential.
+    // The remaining leases do not affect a later machine, which sends no request for them; the bucket contains no
+    // credential.
     assert_eq!(leases(&server.folder()).len(), KERNELS.len());
     text_of(start(&grid, "d", &variables, &KEY));
     assert_eq!(counts(&grid, "d"), (0, KERNELS.len()));
@@ -111,7 +113,7 @@ fn machines_at_once_compile_each_thing_once() {
 }
 
 #[test]
-fn what_a_killed_machine_had_claimed_is_taken_over() {
+fn claims_of_a_killed_machine_are_taken_over() {
     let server = ObjectStore::s3();
     let grid = grid();
     grid.fake(&[rule("module *", &json!({ "hangs": true }))]);
@@ -129,7 +131,7 @@ fn what_a_killed_machine_had_claimed_is_taken_over() {
 }
 
 #[test]
-fn what_failed_for_the_moment_is_claimed_by_the_next() {
+fn builds_that_failed_transiently_are_claimed_by_the_next_machine() {
     let server = ObjectStore::s3();
     let grid = grid();
     let broken = json!({ "infrastructure-error": "no such machine" });
@@ -146,7 +148,7 @@ fn what_failed_for_the_moment_is_claimed_by_the_next() {
 }
 
 #[test]
-fn server_without_conditions_has_each_machine_compile() {
+fn without_conditional_writes_each_machine_compiles() {
     let server = FakeS3::start();
     server.fail(|method, key, _| {
         let refusal = "<Error><Code>NotImplemented</Code><Message>no</Message></Error>";
@@ -168,12 +170,12 @@ fn server_without_conditions_has_each_machine_compile() {
     assert_eq!(module("a"), module("b"));
     let claims = server.requests().into_iter();
     let claims = claims.filter(|request| request.starts_with("PUT store/leases/"));
-    // One fault is enough to do without; those of jobs that began at the same time come in beside it.
+    // One refusal is enough to continue without claims; jobs that started at the same time may cause further ones.
     assert!(claims.count() <= 2 * 6);
 }
 
 #[test]
-fn nothing_is_claimed_where_there_is_nothing_to_do_or_no_lease_is_wanted() {
+fn without_builds_or_with_leases_disabled_nothing_is_claimed() {
     let server = FakeS3::start();
     let grid = grid();
     let variables = server.variables();
@@ -187,7 +189,7 @@ fn nothing_is_claimed_where_there_is_nothing_to_do_or_no_lease_is_wanted() {
     assert_eq!((claims(), modules(&grid)), (0, KERNELS.len()));
     text_of(start(&grid, "b", &variables, &["--store-trusted"]));
     assert_eq!((claims(), modules(&grid)), (0, 0));
-    // A new driver: for each module a claim, and the outcome in its place.
+    // A new driver: one claim for each module, replaced by its outcome.
     grid.write_driver("driver", "the next version");
     text_of(start(&grid, "c", &variables, &["--store-trusted"]));
     assert_eq!(
@@ -197,7 +199,7 @@ fn nothing_is_claimed_where_there_is_nothing_to_do_or_no_lease_is_wanted() {
 }
 
 #[test]
-fn forged_outcome_in_place_of_a_lease_is_refused_by_name() {
+fn a_forged_outcome_in_place_of_a_lease_is_refused() {
     let server = FakeS3::start();
     let grid = grid();
     grid.write("key", "planted-store-key-of-length");
@@ -205,7 +207,7 @@ fn forged_outcome_in_place_of_a_lease_is_refused_by_name() {
     let variables = server.variables();
     text_of(start(&grid, "a", &variables, &["--store-key", "other"]));
     assert_eq!(modules(&grid), KERNELS.len());
-    // Only what stands where leases are.
+    // Only the objects in place of leases stay.
     server.change(|objects| objects.retain(|key, _| !key.starts_with("store/packs/")));
     let text = text_of(start(&grid, "b", &variables, &KEY));
     assert_eq!(modules(&grid), KERNELS.len());

@@ -1,6 +1,7 @@
-//! The program against real engines, real files and real faults: Docker, Podman, bubblewrap, package managers, kernels.
+//! Tests of the program with real engines, real files and real faults: Docker, Podman, bubblewrap, package managers,
+//! kernels.
 //!
-//! Nothing is skipped: a machine without Docker or bubblewrap fails here with what to do (`scripts/setup.sh`).
+//! No test is skipped: on a machine without Docker or bubblewrap, the tests fail with advice (`scripts/setup.sh`).
 
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed")]
 

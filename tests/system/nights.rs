@@ -1,7 +1,7 @@
-//! Real kernel lists of four nights: what `lock` says of their churn, and that a run builds only what is new.
+//! Real kernel lists of four nights: the changes that `lock` reports, and that a run builds only new kernels.
 //!
-//! The lists are read in place, from `../shared/data` beside the checkout or from the directory named by
-//! `DRIVERKIT_MATRIX_KERNEL_LISTS`; where they are not, the test says so and passes.
+//! The lists are read from `../shared/data` next to the checkout or from the directory named by
+//! `DRIVERKIT_MATRIX_KERNEL_LISTS`; if they do not exist, the test reports this and passes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
@@ -21,8 +21,8 @@ const ARCHITECTURES: [(Architecture, &str); 2] = [
     (Architecture::Arm64, "aarch64"),
 ];
 
-/// Targets of every kind of churn (other addresses, other file names, renamed releases, a renamed target), and the
-/// start of those releases that are built.
+/// Targets with every kind of change (other URLs, other file names, renamed releases, a renamed target), and the start
+/// of the releases that are built.
 const BUILT: [(&str, &str); 5] = [
     ("amazonlinux2", "4.14.1"),
     ("centos", "3.10.0-1"),
@@ -31,8 +31,8 @@ const BUILT: [(&str, &str); 5] = [
     ("ubuntu-generic", "5.4.0-4"),
 ];
 
-/// What is known of a night and one architecture: kernels in the list, kernels that came and went under their names,
-/// same file names elsewhere, other file names, and how many of those that came were there under another name.
+/// Known counts for a night and one architecture: kernels in the list, new and gone kernels by name, equal file names
+/// at other URLs, other file names, and new kernels that only were renamed.
 #[derive(Debug, PartialEq)]
 struct Churn {
     kernels: usize,
@@ -43,7 +43,7 @@ struct Churn {
     renamed: usize,
 }
 
-/// The nights, with what is known of each since the one before.
+/// The nights, with the known changes of each since the one before.
 const NIGHTS: [(&str, Option<[Churn; 2]>); 4] = [
     ("nights/c183916-MACHINE.json.gz", None),
     (
@@ -84,7 +84,7 @@ const fn churn(
     }
 }
 
-#[expect(clippy::print_stderr, reason = "whoever reads the log should know")]
+#[expect(clippy::print_stderr, reason = "the reader of the log must know")]
 fn folder() -> Option<PathBuf> {
     let place = std::env::var_os("DRIVERKIT_MATRIX_KERNEL_LISTS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
@@ -100,7 +100,7 @@ fn folder() -> Option<PathBuf> {
     is_there.then_some(place)
 }
 
-/// Puts the lists of a night where the matrix reads them.
+/// Copies the lists of a night to where the matrix reads them.
 fn put_lists(grid: &Grid, folder: &Path, name: &str) {
     for (_, machine) in ARCHITECTURES {
         let path = folder.join(name.replace("MACHINE", machine));
@@ -116,7 +116,7 @@ fn put_lists(grid: &Grid, folder: &Path, name: &str) {
     }
 }
 
-/// Runs `lock`, which doubts nothing.
+/// Runs `lock`, which must accept all changes.
 fn lock(grid: &Grid) -> [Churn; 2] {
     let words = ["lock", "matrix.toml", "--format", "json"];
     let output = grid.program(&words).output().unwrap();
@@ -159,7 +159,7 @@ fn is_built(kernel: &Kernel) -> bool {
         .any(|(target, start)| kernel.target.as_str() == *target && release.starts_with(start))
 }
 
-/// The header packages of a kernel, the one with its tree first.
+/// Returns the header packages of a kernel, the one with its tree first.
 fn header_files(kernel: &Kernel) -> Option<Vec<String>> {
     let target = target::find(&kernel.target)?;
     let wanted = target.header_packages(kernel, Architecture::Amd64).ok()?;
@@ -171,7 +171,7 @@ fn header_files(kernel: &Kernel) -> Option<Vec<String>> {
     )
 }
 
-/// A package of the name, which holds the kernel's tree where it is the first.
+/// Returns the content of a package; with `is_tree`, it contains the kernel's tree.
 fn content(kernel: &Kernel, file: &str, is_tree: bool) -> Vec<u8> {
     if !is_tree {
         let folder = file.split('_').next().unwrap_or(file);
@@ -204,8 +204,8 @@ fn content(kernel: &Kernel, file: &str, is_tree: bool) -> Vec<u8> {
     ])
 }
 
-/// Gives every package of the built targets a content, as if an earlier run had downloaded it: in the store, and by its
-/// digest in the lock. Files that a lock knows already get none, so that their digests must have been kept.
+/// Stores a content for every package of the built targets, as if an earlier run had downloaded it, and writes the
+/// digest into the lock. Files that an earlier lock knew are left out, so their digests must have been kept.
 fn put_packages(grid: &Grid) {
     let store = Store::open(&grid.path("cache"), "nights").unwrap();
     let mut lock = read_lock(grid);
@@ -274,7 +274,7 @@ fn run(grid: &Grid) -> BTreeMap<String, (BTreeSet<String>, Status)> {
 }
 
 #[test]
-fn nights_report_and_build_only_what_is_new() {
+fn nights_report_and_build_only_new_kernels() {
     let Some(folder) = folder() else { return };
     let grid = Grid::new();
     grid.write_matrix(
@@ -310,7 +310,8 @@ fn nights_report_and_build_only_what_is_new() {
     }
 }
 
-/// What a list can lose on any night, by target and the start or end of releases, and how it is named then.
+/// Losses that can occur on any night: the target, the start or end of the releases, and the name of the loss in the
+/// report.
 const VANISHING: [(&str, &str, &str); 4] = [
     ("oracle8", "", "oracle8"),
     ("centos", ".el8", "centos el8"),
@@ -319,7 +320,7 @@ const VANISHING: [(&str, &str, &str); 4] = [
 ];
 
 #[test]
-fn series_that_vanish_from_real_lists_are_doubted() {
+fn a_series_that_vanishes_from_a_real_list_is_reported_as_a_loss() {
     let Some(folder) = folder() else { return };
     let grid = Grid::new();
     grid.write_matrix(
@@ -354,7 +355,7 @@ fn series_that_vanish_from_real_lists_are_doubted() {
             "{text}"
         );
     }
-    // An eighth of every target each night is seen on the second at the latest.
+    // A loss of an eighth of every target each night is detected on the second night at the latest.
     grid.write("x86_64.json", &whole);
     assert_eq!(ask().0, 0);
     let mut codes = Vec::new();

@@ -1,6 +1,6 @@
-//! A real module against a real kernel source, prepared in Docker: from `[mirrors]` and a configuration to a module.
+//! A real module for a real kernel source, prepared in Docker: from `[mirrors]` and a kernel configuration to a module.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, the builder image `bookworm`, the driver sources and
+//! `scripts/test.sh` prepares the requirements: a Docker daemon, the builder image `bookworm`, the driver sources and
 //! the kernel source in `vendor/`.
 
 use std::path::Path;
@@ -22,7 +22,7 @@ fn run(folder: &Path, executor: &str) -> Manifest {
 }
 
 #[test]
-fn a_kernel_source_and_a_configuration_give_modules_of_all_drivers() {
+fn modules_of_all_drivers_are_built_from_a_kernel_source() {
     let vendor = vendor();
     let (source, version) = kernel_source();
     let release = format!("{version}-edge");
@@ -78,6 +78,6 @@ module_name = "scap"
         !manifest.builds[0].checks["CLASS_CREATE_1"] && manifest.builds[0].checks["ACCESS_OK_2"]
     );
 
-    // The keys are the same for every executor.
+    // The keys do not depend on the executor, so another executor finds everything in the cache.
     assert_eq!(run(folder, "local").executor.name, "none");
 }
