@@ -1,4 +1,4 @@
-//! Archives: hostile ones, made here, and real packages, compared with what dpkg makes of them.
+//! Tests of unpacking: hostile archives, created here, and real packages, compared with the result of dpkg.
 
 use std::fs;
 use std::io::Write as _;
@@ -17,7 +17,7 @@ use driverkit_matrix::unpack::{
 use proptest::prelude::*;
 use support::host::run;
 
-/// An entry of a tar archive, as hostile as wanted.
+/// An entry of a tar archive, which may be hostile.
 #[derive(Clone, Debug)]
 struct Member {
     kind: u8,
@@ -58,7 +58,7 @@ fn tar(members: &[Member]) -> Vec<u8> {
     for member in members {
         let mut header = tar::Header::new_ustar();
         let fields = header.as_ustar_mut().unwrap();
-        // By hand: the crate's own setters refuse what is wanted here.
+        // The fields are set by hand, since the crate's setters refuse such values.
         fields.name[..member.name.len()].copy_from_slice(&member.name);
         fields.linkname[..member.link.len()].copy_from_slice(&member.link);
         fields.typeflag[0] = member.kind;
@@ -106,7 +106,7 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Two streams with padding between them, the second of several blocks.
+/// Returns two xz streams with padding between them; the second has several blocks.
 fn xz_streams(bytes: &[u8]) -> Vec<u8> {
     let (first, second) = bytes.split_at(1000);
     let stream = liblzma::stream::MtStreamBuilder::new()
@@ -141,7 +141,7 @@ impl Unpacked {
     }
 }
 
-/// Unpacks in a directory whose surroundings are watched.
+/// Unpacks an archive, and asserts that nothing is written outside of the tree.
 fn unpack_bytes(archive: &[u8], limits: &Limits) -> Unpacked {
     let work = tempfile::tempdir().unwrap();
     let unpacked = work.path().join("a/b/tree");
@@ -164,7 +164,7 @@ fn unpack_bytes(archive: &[u8], limits: &Limits) -> Unpacked {
     Unpacked { work, result }
 }
 
-/// The error of an archive with these members.
+/// Returns the error of an archive with these members.
 fn refused(members: &[Member]) -> UnpackError {
     unpack_bytes(&plain_deb(members), &Limits::default())
         .result
@@ -221,7 +221,7 @@ fn a_package_of_every_compression_gives_the_same_tree() {
 }
 
 #[test]
-fn what_an_arch_package_says_of_itself_is_left_out() {
+fn metadata_files_of_an_arch_package_are_left_out() {
     let headers = [
         folder("usr/"),
         folder("usr/lib/"),
@@ -246,7 +246,7 @@ fn what_an_arch_package_says_of_itself_is_left_out() {
         let members: Vec<_> = about.chain(headers.clone()).collect();
         assert_eq!(unpacked_tree(&members), plain, "{names:?}");
     }
-    // Elsewhere such a name is a file like others.
+    // In other archives, such a name is an ordinary file.
     let members = [&headers[..], &[file(".PKGINFO", "")]].concat();
     assert_eq!(unpacked_tree(&members).entries, plain.entries + 1);
     let members = [
@@ -259,7 +259,7 @@ fn what_an_arch_package_says_of_itself_is_left_out() {
 }
 
 #[test]
-fn long_names_are_read_in_both_ways() {
+fn long_names_are_read_in_both_formats() {
     let name = format!("{}/file", "folder/".repeat(30));
     let target = "t".repeat(150);
     let gnu = [
@@ -295,7 +295,7 @@ fn long_names_are_read_in_both_ways() {
 }
 
 #[test]
-fn kernel_that_is_a_link_out_of_the_tree_is_left_out() {
+fn a_kernel_that_is_a_link_out_of_the_tree_is_left_out() {
     for (target, is_kept) in [
         ("/sys/kernel/btf/vmlinux", false),
         ("../../../../sys/kernel/btf/vmlinux", false),
@@ -343,7 +343,7 @@ fn a_refused_archive_leaves_nothing_in_the_store() {
 }
 
 #[test]
-fn trees_of_a_store_share_their_files() {
+fn trees_in_a_store_share_equal_files() {
     let work = tempfile::tempdir().unwrap();
     let store = Store::open(work.path(), "test").unwrap();
     let unpacked = |members: &[Member]| {
@@ -369,7 +369,7 @@ fn trees_of_a_store_share_their_files() {
     assert_eq!(inode(two.join("one")), inode(two.join("c")));
     assert_eq!(fs::read(one.join("b")).unwrap(), b"old");
     assert_eq!(fs::read(two.join("x/b")).unwrap(), b"new");
-    // One that is refused halfway takes nothing from the others.
+    // An archive that is refused halfway does not change the files of other trees.
     let blob = plain_deb(&[file("a", "same"), file("b", "third"), file("../c", "")]);
     let blob = store.put_blob(&blob[..]).unwrap().0;
     unpack_into_store(&store, blob, &Limits::default()).unwrap_err();
@@ -377,7 +377,7 @@ fn trees_of_a_store_share_their_files() {
     let names = walkdir::WalkDir::new(work.path().join("files")).into_iter();
     let files = names.filter(|entry| entry.as_ref().unwrap().file_type().is_file());
     assert_eq!(files.count(), 4);
-    // One that was written to is not taken by later trees.
+    // A file that was modified is not shared with later trees.
     driverkit_matrix::fs::write_unsynced(&one.join("a/one"), "sane").unwrap();
     let three = unpacked(&[file("three", "same")]);
     assert_ne!(inode(one.join("a/one")), inode(three.join("three")));
@@ -388,7 +388,7 @@ fn trees_of_a_store_share_their_files() {
 }
 
 #[test]
-fn a_tree_digest_covers_names_kinds_contents_and_nothing_else() {
+fn a_tree_digest_covers_names_types_and_contents_only() {
     let make = |change: &dyn Fn(&Path)| {
         let work = tempfile::tempdir().unwrap();
         let root = work.path();
@@ -446,9 +446,9 @@ fn any_member() -> impl Strategy<Value = Member> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// The digest that is computed while writing is that of the directory on disk.
+    /// The digest computed while unpacking equals the digest of the directory on disk.
     #[test]
-    fn digests_agree(members in proptest::collection::vec(any_member(), 0..8)) {
+    fn the_computed_digest_equals_the_digest_on_disk(members in proptest::collection::vec(any_member(), 0..8)) {
         let unpacked = unpack_bytes(&tar(&members), &Limits::default());
         if let Ok(tree) = &unpacked.result {
             prop_assert_eq!(tree_digest_of_folder(&unpacked.root()).unwrap(), tree.sha256);
@@ -457,9 +457,9 @@ proptest! {
         }
     }
 
-    /// Damaged packages are refused or unpacked, but nothing else happens.
+    /// A damaged package is refused or unpacked, without other effects.
     #[test]
-    fn damage_is_survived(changes in proptest::collection::vec((0..2000_usize, any::<u8>()), 1..6)) {
+    fn damaged_packages_are_refused_or_unpacked(changes in proptest::collection::vec((0..2000_usize, any::<u8>()), 1..6)) {
         let members = [folder("./a/"), file("./a/b", "text"), link("./a/c", "b"), hard_link("./d", "./a/b")];
         let mut bytes = plain_deb(&members);
         for (position, byte) in changes {
@@ -473,7 +473,7 @@ proptest! {
     }
 }
 
-/// The header packages of the newest kernel of this machine's distribution, fetched by apt.
+/// Returns the header packages of the newest kernel of this machine's distribution, downloaded by apt.
 fn real_packages() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_TARGET_TMPDIR")).join("packages");
     fs::create_dir_all(&here).unwrap();
@@ -507,7 +507,7 @@ fn real_packages() -> Vec<PathBuf> {
 }
 
 #[test]
-fn real_packages_unpack_as_by_dpkg() {
+fn real_packages_are_unpacked_as_by_dpkg() {
     let packages = real_packages();
     assert!(packages.len() >= 3, "{packages:?}");
     for package in packages {

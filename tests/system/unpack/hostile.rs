@@ -1,4 +1,4 @@
-//! Archives that would harm the machine, or are broken.
+//! Tests of archives that would harm the machine, or are broken.
 
 use super::*;
 
@@ -70,7 +70,7 @@ fn links_that_leave_the_tree_are_refused() {
 }
 
 #[test]
-fn nothing_is_written_through_links_and_files_of_the_archive() {
+fn nothing_is_written_through_links_or_files_of_the_archive() {
     for planted in [link("a", "/tmp"), link("a", "b"), file("a", "")] {
         for entry in [
             file("a/x", ""),
@@ -104,7 +104,7 @@ fn duplicates_are_refused() {
 }
 
 #[test]
-fn devices_and_odd_entries_are_refused() {
+fn devices_and_unsupported_entries_are_refused() {
     for kind in *b"346" {
         let error = refused(&[member(kind, "dev", "", b"")]);
         assert!(matches!(error, UnpackError::SpecialFile(_)), "{error}");
@@ -127,7 +127,7 @@ fn devices_and_odd_entries_are_refused() {
 }
 
 #[test]
-fn archive_of_names_is_refused_with_next_to_nothing_made() {
+fn an_archive_with_too_many_names_is_refused_early() {
     let names: Vec<_> = (0..60_000)
         .map(|number| file(&format!("d/{number}"), ""))
         .collect();
@@ -139,7 +139,7 @@ fn archive_of_names_is_refused_with_next_to_nothing_made() {
     );
     let made = walkdir::WalkDir::new(unpacked.root()).into_iter().count();
     assert!(made < 1_100, "{made}");
-    // Many names are fine where they are not too many, or the rest pays for them.
+    // Many names are accepted below the limit, or if the rest of the archive is large enough.
     let some = &names[..2_000];
     assert_eq!(
         unpack_bytes(&plain_deb(some), &Limits::default())
@@ -151,7 +151,7 @@ fn archive_of_names_is_refused_with_next_to_nothing_made() {
 }
 
 #[test]
-fn bombs_are_refused() {
+fn archive_bombs_are_refused() {
     let few = Limits {
         entries: 2,
         ..Limits::default()
@@ -160,7 +160,7 @@ fn bombs_are_refused() {
     let error = unpack_bytes(&plain_deb(&three), &few).result.unwrap_err();
     assert!(matches!(error, UnpackError::TooManyEntries(2)), "{error}");
 
-    // Each KiB of content allows one more.
+    // Each KiB of content allows one more empty entry.
     let names = Limits {
         empty_entries: 2,
         ..Limits::default()
@@ -177,7 +177,7 @@ fn bombs_are_refused() {
         ..Limits::default()
     };
     let zeros = tar(&[member(b'0', "a", "", &vec![0; 20_000])]);
-    // Told by the header, or (where that lies) by what comes out.
+    // The size is known from the header or, if the header lies, from the unpacked data.
     let padded = [tar(&[file("a", "")]), vec![0; 20_000]].concat();
     for archive in [&zeros, &xz(&zeros), &padded] {
         let error = unpack_bytes(archive, &small).result.unwrap_err();

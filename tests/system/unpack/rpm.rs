@@ -1,5 +1,5 @@
-//! Rpms: hostile and damaged ones, made here byte by byte, and real ones of rpmbuild, compared with what rpm2cpio and
-//! cpio make of them.
+//! Tests of rpms: hostile and damaged ones, created here byte by byte, and real ones of rpmbuild, compared with the
+//! result of rpm2cpio and cpio.
 
 mod written;
 
@@ -75,7 +75,7 @@ fn a_package_of_every_compression_gives_the_same_tree() {
     assert_eq!(trees[0].entries, 4 + 4 + 6);
 }
 
-/// The list of files of a package whose archive has only their numbers.
+/// Returns the list of files of a package whose archive contains only file numbers.
 fn list() -> Vec<Value> {
     vec![
         texts(1117, &["1", ".config", "link", "one", "two"]),
@@ -100,7 +100,7 @@ fn stripped(entries: &[(u32, &str)]) -> Vec<u8> {
 }
 
 #[test]
-fn an_archive_without_names_is_read_by_the_list_of_the_package() {
+fn an_archive_without_names_is_read_with_the_packages_file_list() {
     let payload = stripped(&[
         (0, ""),
         (1, "X=y\nz"),
@@ -193,7 +193,7 @@ fn names_and_links_that_leave_the_tree_are_refused() {
         matches!(error, UnpackError::BelowNoFolder { .. }),
         "{error}"
     );
-    // A name without content waits for the one with it, and is checked all the same.
+    // A name without content waits for the name with the content, but is checked as well.
     for names in [
         [name_of(3, 2, "../a", ""), name_of(3, 2, "b", "x")],
         [name_of(3, 2, "b", "x"), name_of(3, 2, "../a", "")],
@@ -212,7 +212,7 @@ fn names_and_links_that_leave_the_tree_are_refused() {
 }
 
 #[test]
-fn odd_entries_are_refused() {
+fn unsupported_entries_are_refused() {
     for mode in [0o010_644, 0o020_644, 0o060_644, 0o140_644] {
         let error = refused(&cpio(&[entry("dev", mode, "")]));
         assert!(matches!(error, UnpackError::SpecialFile(_)), "{error}");
@@ -235,7 +235,7 @@ fn odd_entries_are_refused() {
 }
 
 #[test]
-fn bombs_are_refused() {
+fn archive_bombs_are_refused() {
     let few = Limits {
         entries: 2,
         ..Limits::default()
@@ -255,7 +255,7 @@ fn bombs_are_refused() {
     }
     let bomb = xz(&cpio(&[file("a", &"\0".repeat(17 << 20))]));
     assert!(matches!(refused(&bomb), UnpackError::Ratio(250)));
-    // A size is only a number until its bytes come.
+    // A size is only a number until the bytes follow.
     let mut claims = cpio(&[file("a", "")]);
     claims[54..62].copy_from_slice(b"ffffffff");
     let error = refused(&claims);
@@ -340,13 +340,13 @@ impl Replace for Vec<u8> {
 }
 
 #[test]
-fn a_payload_that_its_header_does_not_name_is_refused() {
+fn a_payload_that_differs_from_its_digest_in_the_header_is_refused() {
     let payload = gzip(&cpio(&[file("a", "x")]));
     let values = |digest: &str| vec![texts(5092, &[digest]), numbers(5093, &[8])];
     let good = Sha256::of(&payload).to_string();
     let package = rpm_with(&values(&good), &payload);
     unpack_bytes(&package, &Limits::default()).result.unwrap();
-    // Unpacks all the same: what was added is another member, without content.
+    // The longer payload unpacks without error: the added part is another gzip member without content.
     let longer = [package, gzip(b"")].concat();
     let error = unpack_bytes(&longer, &Limits::default())
         .result
@@ -364,7 +364,7 @@ fn a_payload_that_its_header_does_not_name_is_refused() {
             .contains("payload digest is not a SHA-256"),
         "{error}"
     );
-    // Other algorithms are not checked.
+    // Digests of other algorithms are not checked.
     let values = [texts(5092, &["12ab"]), numbers(5093, &[10])];
     unpack_bytes(&rpm_with(&values, &payload), &Limits::default())
         .result
@@ -400,9 +400,9 @@ fn any_entry() -> impl Strategy<Value = Entry> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
 
-    /// Any archive is refused, or unpacked to the tree whose digest is told.
+    /// Any archive is refused, or unpacked to a tree with the reported digest.
     #[test]
-    fn digests_agree(entries in proptest::collection::vec(any_entry(), 0..8)) {
+    fn the_computed_digest_equals_the_digest_on_disk(entries in proptest::collection::vec(any_entry(), 0..8)) {
         let unpacked = unpack_bytes(&rpm(&cpio(&entries)), &Limits::default());
         if let Ok(tree) = &unpacked.result {
             prop_assert_eq!(tree_digest_of_folder(&unpacked.root()).unwrap(), tree.sha256);
@@ -411,9 +411,9 @@ proptest! {
         }
     }
 
-    /// Damaged packages, named or not, are refused or unpacked, but nothing else happens.
+    /// A damaged package, with or without names in the archive, is refused or unpacked, without other effects.
     #[test]
-    fn damage_is_survived(
+    fn damaged_packages_are_refused_or_unpacked(
         changes in proptest::collection::vec((0..2000_usize, any::<u8>()), 1..6),
         is_stripped in any::<bool>(),
     ) {
@@ -423,7 +423,7 @@ proptest! {
             rpm(&cpio(&[entry("a", FOLDER, ""), file("a/b", "text"), entry("a/c", LINK, "b"), name_of(5, 2, "d", ""), name_of(5, 2, "e", "x")]))
         };
         for (position, byte) in changes {
-            // Behind the lead and the signature, where all that is read lies.
+            // Only bytes after the 96 bytes of the lead are changed.
             let length = bytes.len() - 96;
             bytes[96 + position % length] = byte;
         }
@@ -435,10 +435,10 @@ proptest! {
 }
 
 #[test]
-fn real_packages_unpack_as_by_rpm2cpio() {
+fn real_packages_are_unpacked_as_by_rpm2cpio() {
     let work = tempfile::tempdir().unwrap();
     let content = work.path().join("content");
-    // The two small ones: programs, links, generated headers.
+    // The two small packages: programs, links, generated headers.
     let packages = real_packages();
     let small = packages
         .iter()

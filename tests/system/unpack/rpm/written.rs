@@ -1,4 +1,4 @@
-//! Writes rpms and cpio archives byte by byte, whatever they say of themselves.
+//! Writes rpms and cpio archives byte by byte, with arbitrary values in their headers.
 
 use std::io::Write as _;
 
@@ -30,7 +30,7 @@ pub(crate) fn file(name: &str, content: &str) -> Entry {
     entry(name, FILE, content)
 }
 
-/// One name of a file that has `links` of them.
+/// Returns one name of a file that has `links` names.
 pub(crate) fn name_of(inode: u32, links: u32, name: &str, content: &str) -> Entry {
     Entry {
         inode,
@@ -77,7 +77,7 @@ pub(crate) fn cpio(entries: &[Entry]) -> Vec<u8> {
     entries.iter().chain([&end]).flat_map(newc).collect()
 }
 
-/// A value of an rpm's header: tag, type, number of items, bytes.
+/// A value in an rpm's header: tag, type, number of items, bytes.
 pub(crate) type Value = (u32, u32, u32, Vec<u8>);
 
 pub(crate) fn texts(tag: u32, texts: &[&str]) -> Value {
@@ -115,7 +115,7 @@ pub(crate) fn header(values: &[Value]) -> Vec<u8> {
 pub(crate) fn rpm_with(values: &[Value], payload: &[u8]) -> Vec<u8> {
     let mut bytes = vec![0xed, 0xab, 0xee, 0xdb, 3, 0];
     bytes.resize(96, 0);
-    // Of a length that is no multiple of eight, so that the gap behind it is there.
+    // The length is not a multiple of eight, so that padding follows.
     bytes.extend(header(&[(1000, 7, 3, vec![1, 2, 3])]));
     bytes.resize(bytes.len().next_multiple_of(8), 0);
     bytes.extend(header(values));
