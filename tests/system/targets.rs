@@ -1,11 +1,13 @@
-//! A driver for a kernel of each distribution, from its packages on its mirror to the named artifact, in Docker.
+//! A driver for a kernel of each distribution, from the packages on its mirror to the named artifact, in Docker.
 //!
-//! No other distribution's packages can be had where this is tested, so they are made: Debian's real header tree in
-//! the layout, names, formats and compressions of each distribution, with the release of a real kernel of it
-//! (`targets/distributions.rs`), served in the layout of its mirrors. docs/targets.md says what of it is real.
+//! Packages of other distributions are not available where this is tested, so they are created: Debian's real header
+//! tree in the layout, names, formats and compressions of each distribution, with the release of one of its real
+//! kernels (`targets/distributions.rs`), served in the layout of its mirrors. docs/targets.md says which parts are
+//! real.
 //!
-//! A few families are an ordinary test; `make test-targets` does all and prints a table. Both need what
-//! `scripts/test.sh` makes ready: a Docker daemon, the builder image `bookworm`, the driver sources, apt's mirror.
+//! An ordinary test covers a few families; `make test-targets` covers all and prints a table. Both need the
+//! requirements that `scripts/test.sh` prepares: a Docker daemon, the builder image `bookworm`, the driver sources,
+//! apt's mirror.
 
 pub(crate) mod content;
 pub(crate) mod distributions;
@@ -28,22 +30,22 @@ use support::server::Server;
 
 const DRIVER: &str = "0.20.0+driver";
 
-/// A kernel that a module is built for, as the matrix and the table say it.
+/// A kernel for which a module is built, with its entries in the matrix and the table.
 struct Kernel {
     target: &'static str,
     release: String,
     version: &'static str,
-    /// What its tree says.
+    /// The release in its header tree.
     uts_release: String,
-    /// What the matrix says beside release and version.
+    /// The keys in the matrix besides release and version.
     further: String,
-    /// Scheme and host of everything that is fetched for it.
+    /// Scheme and host of every file that is downloaded for the kernel.
     hosts: Vec<(&'static str, &'static str)>,
-    /// What it is built from, for the table.
+    /// The inputs of the build, for the table.
     inputs: String,
 }
 
-/// The matrix of some kernels, whose hosts are all directories of `server`, for a driver with these sources.
+/// Returns the matrix of some kernels and a driver with these sources; all hosts are directories of `server`.
 fn matrix(kernels: &[Kernel], server: &Server, sources: &Path) -> String {
     let mut text = format!(
         "drivers = [\"{DRIVER}\"]\narchitectures = [\"amd64\"]\nartifacts = [\"module\"]\n\n\
@@ -71,16 +73,16 @@ fn matrix(kernels: &[Kernel], server: &Server, sources: &Path) -> String {
     text
 }
 
-/// Where packages and mirrors are made.
+/// The directory in which packages and mirrors are created.
 fn here() -> PathBuf {
     Path::new(env!("CARGO_TARGET_TMPDIR")).join("targets")
 }
 
-/// A run over some kernels.
+/// A finished run over some kernels.
 struct Done {
     code: i32,
     log: String,
-    /// What the manifest says of each kernel, in their order.
+    /// The builds of the manifest, in the order of the kernels.
     builds: Vec<BuildRecord>,
     out: PathBuf,
     _work: tempfile::TempDir,
@@ -92,7 +94,7 @@ fn build(kernels: &[Kernel]) -> Done {
     build_with(kernels, &sources, &["--executor", "docker"])
 }
 
-/// The same for a driver with these sources, with further arguments.
+/// The same for a driver with these sources and with further arguments.
 fn build_with(kernels: &[Kernel], sources: &Path, arguments: &[&str]) -> Done {
     let server = Server::of(&here().join("mirrors"));
     let work = tempfile::tempdir().unwrap();
@@ -129,10 +131,10 @@ fn build_with(kernels: &[Kernel], sources: &Path, arguments: &[&str]) -> Done {
     }
 }
 
-/// Tests run beside each other, and packages are made in one place.
+/// Tests run concurrently, and packages are created in one directory.
 static MAKING: Mutex<()> = Mutex::new(());
 
-/// The kernels of some distributions, whose packages are made where they are missing.
+/// Returns the kernels of some distributions; creates their packages if they do not exist.
 fn with_packages(distributions: &[&Distribution]) -> Vec<Kernel> {
     let _making = MAKING.lock();
     let here = here();
@@ -165,7 +167,7 @@ fn with_packages(distributions: &[&Distribution]) -> Vec<Kernel> {
     distributions.iter().map(kernel).collect()
 }
 
-/// What is wrong with the module of a kernel; nothing when it is as it should be.
+/// Returns what is wrong with the module of a kernel, if anything.
 fn problem(one: &Kernel, build: &BuildRecord, out: &Path) -> Option<String> {
     let artifact = &build.artifacts[0];
     if let Some(failure) = &artifact.failure {
@@ -181,7 +183,7 @@ fn problem(one: &Kernel, build: &BuildRecord, out: &Path) -> Option<String> {
     (!is_right).then(|| format!("the vermagic of its module is {vermagic}"))
 }
 
-/// Whether `TARGETS` names a target: blanks part the names; none stands for all.
+/// Whether `TARGETS` contains a target: names are separated by blanks; if it is empty, all targets are wanted.
 fn is_wanted(target: &str) -> bool {
     let named = std::env::var("TARGETS").unwrap_or_default();
     let mut names = named.split_whitespace().peekable();
@@ -194,8 +196,8 @@ fn find(target: &str, release: &str) -> &'static Distribution {
         .unwrap()
 }
 
-/// Builds for all kernels, prints a table, and fails where one is not as it should be.
-#[expect(clippy::print_stdout, reason = "the table is what it is run for")]
+/// Builds for all kernels, prints a table, and fails if one module is wrong.
+#[expect(clippy::print_stdout, reason = "the table is the purpose of the test")]
 fn build_and_tell(kernels: &[Kernel]) {
     let done = build(kernels);
     let mut table = String::from(
@@ -222,8 +224,8 @@ fn build_and_tell(kernels: &[Kernel]) {
     assert_eq!(failed, 0, "{}", done.log);
 }
 
-/// A deb, an rpm and an Arch package, a kernel of one's own from each of two formats and a tarball, a real-time
-/// variant; and an rpm that holds another kernel than its name says.
+/// A deb, an rpm and an Arch package, a custom kernel from two package formats and from a tarball, a real-time variant,
+/// and an rpm with another kernel than its name says.
 #[test]
 fn modules_are_built_from_packages_of_each_format() {
     let kernels = with_packages(&[
@@ -248,13 +250,13 @@ fn modules_are_built_from_packages_of_each_format() {
     for release in [kernels[7].release.as_str(), "5.14.0-167.el9.x86_64"] {
         assert!(message.contains(release), "{message}");
     }
-    // It was found before anything was run for it.
+    // The wrong kernel was found before any job ran.
     assert_eq!((wrong.cpu_seconds, wrong.checks.len()), (None, 0));
 }
 
-/// The link is what people set to have BTF of their own machine: of the kernel that runs there, not of the tree's.
+/// Users set this link to get BTF for their own machine, but it is of the running kernel, not of the tree's.
 #[test]
-fn module_is_built_from_a_bare_tree_without_the_machines_kernel() {
+fn a_module_is_built_from_a_plain_tree_without_the_machines_kernel() {
     with_packages(&[find("generic", "6.1.32-acme")]);
     let work = tempfile::tempdir_in(here()).unwrap();
     let tarball =
@@ -289,7 +291,7 @@ fn module_is_built_from_a_bare_tree_without_the_machines_kernel() {
 }
 
 /// Every distribution with header packages, and every target whose tree is prepared from a kernel source; prints the
-/// table of docs/targets.md.
+/// table for docs/targets.md.
 #[test]
 #[ignore = "takes a quarter of an hour: make test-targets"]
 fn modules_are_built_for_every_target() {
@@ -300,9 +302,6 @@ fn modules_are_built_for_every_target() {
         let sources = sources::kernels(&here().join("mirrors"));
         kernels.extend(sources.into_iter().filter(|one| is_wanted(one.target)));
     }
-    assert!(
-        !kernels.is_empty(),
-        "there is no target of those in TARGETS"
-    );
+    assert!(!kernels.is_empty(), "no target in TARGETS exists");
     build_and_tell(&kernels);
 }

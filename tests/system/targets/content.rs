@@ -1,4 +1,4 @@
-//! What the packages are made of: Debian's header tree, in one piece.
+//! The content of the packages: Debian's header tree, merged into one.
 
 use std::path::{Path, PathBuf};
 
@@ -6,21 +6,21 @@ use driverkit_matrix::fs;
 
 use support::host::run;
 
-/// The newest series that both the mirror and the driver of the tests know.
+/// The newest series that both the mirror and the test's driver support.
 const SERIES: &str = "6.1";
 
-/// Debian's header tree for amd64, with what its three packages hold merged.
+/// Debian's header tree for amd64, merged from its three packages.
 pub(crate) struct Content {
     /// Headers, sources of the build system, programs.
     pub(crate) common: PathBuf,
-    /// What differs from one configuration to the other: `.config`, `Module.symvers`, generated headers.
+    /// The files that depend on the configuration: `.config`, `Module.symvers`, generated headers.
     pub(crate) generated: PathBuf,
-    /// The kernel that the headers are of.
+    /// The kernel of the headers.
     pub(crate) kernel: PathBuf,
 }
 
 impl Content {
-    /// Fetches the packages with apt and merges them below `here`, where that was not done yet.
+    /// Downloads the packages with apt and merges them below `here`, unless this was done before.
     pub(crate) fn of_debian(here: &Path) -> Self {
         let root = here.join("content");
         let content = Self {
@@ -40,16 +40,16 @@ impl Content {
             format!("linux-headers-{abi}-common"),
         ];
         let kbuild = format!("linux-kbuild-{SERIES}");
-        // Built with the headers, where the one that is signed comes later.
+        // The unsigned kernel is built together with the headers; the signed one comes later.
         let image = format!("linux-image-{abi}-amd64-unsigned");
-        // Another machine's architecture is of no use: the programs in the tree run while a module is built.
+        // The architecture must be this machine's: the programs in the tree run while a module is built.
         run(
             "apt-get",
             &["download", &tree, &common, &kbuild, &image],
             &root,
         );
         let all = root.join("all");
-        // Of its package nothing but the kernel is needed.
+        // Only the kernel is needed from its package.
         let take = "set -e
             dpkg-deb --fsys-tarfile \"$1\"_*.deb | tar -xf - \"./boot/vmlinuz-$2-amd64\"
             mv \"boot/vmlinuz-$2-amd64\" vmlinuz
@@ -66,7 +66,7 @@ impl Content {
             }
         }
         let sources = all.join("usr/src");
-        // A tree is complete by itself: directories take the place of the links to the third package.
+        // A tree must be complete: directories replace the links to the third package.
         let script = "set -e
             mv \"$1\" \"$4\"; mv \"$2\" \"$5\"
             rm \"$4/scripts\" \"$4/tools\" \"$5/scripts\" \"$5/tools\" \"$5/.kernelvariables\" \"$5/Makefile\"
@@ -87,7 +87,7 @@ impl Content {
     }
 }
 
-/// `6.1.0-56`.
+/// Returns the newest ABI: `6.1.0-56`.
 fn newest_abi() -> String {
     let start = format!("linux-headers-{SERIES}.0-");
     let names = run("apt-cache", &["pkgnames", &start], Path::new("/"));

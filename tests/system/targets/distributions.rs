@@ -1,16 +1,16 @@
-//! One kernel of each distribution, and where its packages are.
+//! One kernel of each distribution, and the URLs of its packages.
 //!
-//! Releases are those of real kernels: of the kernel lists of 2022, or of later ones where these lack the distribution,
-//! as near to 6.1 as there is one, since the headers are of 6.1.
+//! The releases are those of real kernels, from the kernel lists of 2022 or from later ones if the distribution is
+//! missing there; they are as near to 6.1 as possible, since the headers are of 6.1.
 
-/// A kernel that a module is built for.
+/// A kernel for which a module is built.
 pub(crate) struct Distribution {
     pub(crate) target: &'static str,
     pub(crate) release: &'static str,
     pub(crate) version: &'static str,
-    /// What its header tree says.
+    /// The release in its header tree.
     pub(crate) uts_release: &'static str,
-    /// Whether its addresses follow from its release; others are named, as a kernel list names them.
+    /// Whether its URLs follow from its release; otherwise they are named, as in a kernel list.
     pub(crate) is_computed: bool,
     pub(crate) packages: &'static [Package],
 }
@@ -20,43 +20,43 @@ pub(crate) struct Package {
     pub(crate) address: &'static str,
     pub(crate) format: Format,
     pub(crate) layout: Layout,
-    /// Where it installs.
+    /// The directory into which the package installs.
     pub(crate) folder: &'static str,
     pub(crate) uts_release: &'static str,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Format {
-    /// zstd, as Ubuntu packs.
+    /// Compressed with zstd, as in Ubuntu.
     Deb,
-    /// With rpm's macro for the compression.
+    /// The value is rpm's macro for the compression.
     Rpm(&'static str),
-    /// xz or zstd, by its name.
+    /// Compressed with xz or zstd, depending on the file name.
     Pacman,
-    /// A tarball, compressed by gzip: no distribution's package.
+    /// A tarball compressed with gzip, which is not the package of a distribution.
     Tar,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Layout {
-    /// A tree that needs no other.
+    /// A complete tree.
     Whole,
-    /// What all flavours share.
+    /// The files that all flavours share.
     Common,
-    /// What is particular to a flavour, with links to what is in the directory `common` beside it.
+    /// The files of one flavour, with links to the other files in the directory `common` next to it.
     Linked { common: &'static str },
-    /// What is particular to a flavour, with a Makefile that includes that of `sources`, relative to it.
+    /// The files of one flavour, with a Makefile that includes the one in `sources`, a relative path.
     Object { sources: &'static str },
 }
 
 impl Package {
-    /// Scheme and host of its address.
+    /// Returns scheme and host of the URL.
     pub(crate) fn host(&self) -> (&'static str, &'static str) {
         let (scheme, rest) = self.address.split_once("://").unwrap();
         (scheme, rest.split('/').next().unwrap())
     }
 
-    /// Host and path, as a client asks for it.
+    /// Returns host and path, as a client requests them.
     pub(crate) fn path(&self) -> String {
         let mut path: Vec<&str> = Vec::new();
         for segment in self.address.split_once("://").unwrap().1.split('/') {
@@ -73,7 +73,7 @@ impl Package {
 pub(crate) const XZ: Format = Format::Rpm("w1.xzdio");
 pub(crate) const ZSTD: Format = Format::Rpm("w3.zstdio");
 
-/// `kernel-devel` of the rpm distributions.
+/// `kernel-devel` of the rpm-based distributions.
 macro_rules! kernel_devel {
     ($target:literal, $release:literal, $version:literal, $is_computed:literal, $format:expr, $folder:literal, $name:literal) => {
         Distribution {
@@ -93,7 +93,7 @@ macro_rules! kernel_devel {
     };
 }
 
-/// UEK 7, whose kernel is in a package of its own.
+/// UEK 7, whose kernel has a separate package.
 pub(crate) const UEK_7: Distribution = kernel_devel!(
     "ol",
     "5.15.0-200.131.27.el9uek.x86_64",
@@ -188,7 +188,7 @@ macro_rules! arch {
     };
 }
 
-/// A package of a kernel of one's own.
+/// A package of a custom kernel.
 macro_rules! generic {
     ($release:literal, $file:literal, $format:expr, $folder:literal) => {
         Distribution {
@@ -208,7 +208,7 @@ macro_rules! generic {
     };
 }
 
-/// A package at its place whose tree is that of the kernel before.
+/// A package at the right URL with the tree of the previous kernel.
 pub(crate) const WRONG_RELEASE: Distribution = Distribution {
     target: "centos",
     release: "5.14.0-165.el9.x86_64",

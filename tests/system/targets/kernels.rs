@@ -1,8 +1,8 @@
-//! Kernels out of the packages of each distribution: a module is loaded into the kernel that lies beside its headers.
+//! Kernels from the packages of each distribution: a module is loaded into the kernel next to its headers.
 //!
-//! The kernel is Debian's, whose headers all packages hold, packed as each distribution packs its own: name, directory,
-//! format, compression, and where the kernel lies in it. It takes modules whose release is another, since the checksums
-//! of its symbols are compared instead. What lies beside the kernel lies there too.
+//! The kernel is Debian's, the same as that of the headers, packed as in each distribution: name, directory, format,
+//! compression, and the path of the kernel in the package. It accepts modules with another release, since the checksums
+//! of the symbols are compared instead. Files that are next to the kernel in the original package are here as well.
 
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -14,21 +14,21 @@ use super::content::Content;
 use super::distributions::{Format, UEK_7, XZ, ZSTD};
 use super::{Kernel, MAKING, build_with, find, here, is_wanted, packages, with_packages};
 
-/// A package with a kernel in it.
+/// A package that contains a kernel.
 struct KernelPackage {
-    /// Its distribution, and the release of the kernel.
+    /// The target and the release of the kernel.
     of: (&'static str, &'static str),
-    /// Where it is, from the host on.
+    /// The URL without the scheme.
     path: &'static str,
     format: Format,
-    /// The kernel in it.
+    /// The path of the kernel in the package.
     kernel: &'static str,
-    /// Other files of the kernel, and a link to it where there is one.
+    /// Other files of the kernel, and a link to it, if any.
     others: &'static [&'static str],
     link: Option<&'static str>,
 }
 
-/// `kernel-core` and the like: the kernel is where modules are.
+/// `kernel-core` and similar packages: the kernel is in the directory of the modules.
 macro_rules! core {
     ($target:literal, $release:literal, $format:expr, $folder:literal, $name:literal) => {
         KernelPackage {
@@ -45,7 +45,7 @@ macro_rules! core {
     };
 }
 
-/// The packages of kernels whose headers `distributions.rs` has.
+/// The kernel packages for the headers in `distributions.rs`.
 const PACKAGES: &[KernelPackage] = &[
     KernelPackage {
         of: ("ubuntu-generic", "5.19.0-15-generic"),
@@ -193,7 +193,7 @@ const PACKAGES: &[KernelPackage] = &[
     },
 ];
 
-/// Kernels with their header packages and, where `PACKAGES` has it, their own.
+/// Returns kernels with their header packages and, if it is in `PACKAGES`, the kernel's package.
 fn kernels(names: &[(&str, &str)]) -> Vec<Kernel> {
     let distribution = |(target, release): &(&str, &str)| {
         if *release == UEK_7.release {
@@ -228,7 +228,7 @@ impl KernelPackage {
     }
 }
 
-/// A driver of one file, which makes a device and can be unloaded: the kernels are what matters here.
+/// Writes a driver of one file, which creates a device and can be unloaded: only the kernels matter here.
 pub(crate) fn small_driver(folder: &Path) {
     let files = [
         ("Makefile", "obj-m += falco.o\nfalco-y += main.o\n"),
@@ -246,7 +246,7 @@ pub(crate) fn small_driver(folder: &Path) {
     }
 }
 
-/// Builds for kernels, loads the modules, and says what is not loaded.
+/// Builds for kernels and loads the modules; returns the result and message for each kernel.
 fn prove(names: &[(&str, &str)], sources: &Path) -> Vec<(String, ProofResult, String)> {
     let kernels = kernels(names);
     let arguments = [
@@ -276,9 +276,10 @@ fn assert_loaded(proofs: &[(String, ProofResult, String)]) {
     assert!(others.is_empty(), "{others:#?}");
 }
 
-/// A deb, an rpm, a package of Arch, and one of SUSE in which a link leads to the kernel; and one whose kernel no rule finds.
+/// A deb, an rpm, an Arch package, and a SUSE package in which a link leads to the kernel; also a kernel that no rule
+/// finds.
 #[test]
-fn modules_are_loaded_into_the_kernels_beside_their_headers() {
+fn modules_are_loaded_into_the_kernels_next_to_their_headers() {
     let folder = tempfile::tempdir().unwrap();
     small_driver(folder.path());
     let mut names: Vec<(&str, &str)> = PACKAGES[..4].iter().map(|one| one.of).collect();

@@ -1,4 +1,4 @@
-//! Packages in the formats and layouts of the distributions.
+//! Creates packages in the formats and layouts of the distributions.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use crate::targets::distributions::{Format, Layout, Package};
 use support::host::run;
 use support::rpmbuild::rpmbuild;
 
-/// Makes a package and puts it where its address says, below the directory of its host.
+/// Creates a package and stores it under the path of its URL, below the directory of its host.
 pub(crate) fn make(content: &Content, package: &Package, here: &Path, mirrors: &Path) {
     let path = mirrors.join(package.path());
     make_file(&path, package.format, here, |root| {
@@ -18,7 +18,8 @@ pub(crate) fn make(content: &Content, package: &Package, here: &Path, mirrors: &
     });
 }
 
-/// Makes a package of what `lay_out` puts into a directory, unless it was made of this content already.
+/// Creates a package from the files that `lay_out` writes into a directory, unless it was created from this content
+/// before.
 pub(crate) fn make_file(path: &Path, format: Format, here: &Path, lay_out: impl FnOnce(&Path)) {
     let stamp = std::fs::metadata(here.join("content/done"))
         .unwrap()
@@ -42,7 +43,7 @@ pub(crate) fn make_file(path: &Path, format: Format, here: &Path, lay_out: impl 
     fs::rename(&made, path).unwrap();
 }
 
-/// A package for a table: its format and where it installs.
+/// Returns a package's description for the table: its format and where it installs.
 pub(crate) fn describe(package: &Package) -> String {
     let format = match package.format {
         Format::Deb => "deb (zst)".to_owned(),
@@ -61,7 +62,7 @@ pub(crate) fn describe(package: &Package) -> String {
     format!("{format} `{}`", package.folder)
 }
 
-/// A copy that shares the files: what is changed in it has to be written anew.
+/// Copies a directory with hard links: a file that is changed must be written anew.
 fn copy(from: &Path, to: &Path) {
     fs::create_folder(to).unwrap();
     run(
@@ -104,7 +105,7 @@ fn lay_out(content: &Content, package: &Package, root: &Path) {
     }
 }
 
-/// Links what `folder` lacks of `common` to it, where `away` is the way there.
+/// Links files of `common` that are missing in `folder`; `away` is the relative path to `common`.
 fn link_rest(common: &Path, folder: &Path, away: &Path) {
     for entry in std::fs::read_dir(common).unwrap() {
         let name = entry.unwrap().file_name();
@@ -121,7 +122,7 @@ fn link_rest(common: &Path, folder: &Path, away: &Path) {
     }
 }
 
-/// Writes the release into the files that say it.
+/// Writes the release into the files that contain it.
 fn name_release(folder: &Path, release: &str) {
     let texts = [
         (
@@ -131,7 +132,7 @@ fn name_release(folder: &Path, release: &str) {
         ("include/config/kernel.release", format!("{release}\n")),
     ];
     for (name, text) in texts {
-        // Removed first, since the file is shared.
+        // The file is removed first, since it is a hard link.
         fs::remove_file(&folder.join(name)).unwrap();
         fs::write(&folder.join(name), text).unwrap();
     }
@@ -152,7 +153,7 @@ fn deb(work: &Path, root: &Path, file: &str) -> PathBuf {
     made
 }
 
-/// As makepkg packs: what the package says of itself first.
+/// Packs like makepkg: the files that describe the package come first.
 fn pacman(work: &Path, root: &Path, file: &str) -> PathBuf {
     let about = [".BUILDINFO", ".MTREE", ".PKGINFO"];
     for name in about {
@@ -176,7 +177,7 @@ fn pacman(work: &Path, root: &Path, file: &str) -> PathBuf {
     made
 }
 
-/// A build tree as somebody packs it by hand.
+/// Packs a build tree as users do it by hand.
 fn tarball(work: &Path, root: &Path, file: &str) -> PathBuf {
     let made = work.join(file);
     let options = [

@@ -1,7 +1,7 @@
-//! The file that Falco's grid has for the Raspberry Pi: packages of two kernels, named by none of them.
+//! The file for the Raspberry Pi in Falco's grid: packages of two kernels, and no name of either kernel.
 //!
-//! The archive of the Raspberry Pi cannot be had where this is tested: its packages are made of Debian's for arm64, in
-//! its layout and with its names.
+//! The archive of the Raspberry Pi is not available where this is tested: its packages are created from Debian's for
+//! arm64, with the archive's layout and names.
 
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ const VERSION: &str = "6.12.47-1+rpt1";
 const RELEASE: &str = "6.12.47-1+rpt1-rpi-arm64";
 const POOL: &str = "archive.raspberrypi.com/debian/pool/main/l/linux";
 
-/// Makes the four packages of the file below `mirrors`; returns their URLs.
+/// Creates the four packages of the file below `mirrors`; returns their URLs.
 #[expect(clippy::too_many_lines, reason = "a table")]
 fn packages(mirrors: &Path) -> Vec<String> {
     let work = tempfile::tempdir_in(here()).unwrap();
@@ -121,14 +121,14 @@ fn packages(mirrors: &Path) -> Vec<String> {
     let place = |made: PathBuf| {
         let file = made.file_name().unwrap().to_str().unwrap().to_owned();
         std::fs::copy(&made, pool.join(&file)).unwrap();
-        // The server of the tests takes paths as they are.
+        // The test server does not decode paths.
         format!("http://{POOL}/{file}")
     };
     made.into_iter().map(place).collect()
 }
 
 fn deb(root: &Path, name: &str, architecture: &str, work: &Path) -> PathBuf {
-    // The file's name has no epoch, the version in it has one.
+    // The version in the package has an epoch, the file name does not.
     let control = format!(
         "Package: {name}\nVersion: 1:{VERSION}\nArchitecture: {architecture}\n\
          Maintainer: Nobody <nobody@example.org>\nDescription: Headers\n"
@@ -141,10 +141,10 @@ fn deb(root: &Path, name: &str, architecture: &str, work: &Path) -> PathBuf {
     made
 }
 
-/// Builds with driverkit's command, as the grid does, from its file with all four packages.
+/// Builds with driverkit's command, as the grid does, from the grid's file with all four packages.
 #[test]
 #[ignore = "takes some minutes: make test-targets"]
-fn module_of_the_raspberry_pi_is_built_from_the_grids_file() {
+fn a_raspberry_pi_module_is_built_from_the_grids_file() {
     fs::create_folder(&here()).unwrap();
     let mirrors = here().join("pi");
     let urls = packages(&mirrors);

@@ -1,6 +1,6 @@
-//! Targets without header packages: kernel.org's source with a configuration of theirs.
+//! Targets without header packages: kernel.org's source with the configuration of the target.
 //!
-//! Source and configuration are Debian's real ones (`scripts/fetch-kernel-source.sh`); so all releases have the version
+//! Source and configuration are Debian's real ones (`scripts/fetch-kernel-source.sh`), so all releases have the version
 //! of that source, in the form of each target.
 
 use std::path::Path;
@@ -9,7 +9,7 @@ use driverkit_matrix::fs;
 
 use crate::targets::Kernel;
 
-/// The kernels of all of them, whose files are put below `mirrors`.
+/// Returns one kernel of each such target; writes their files below `mirrors`.
 pub(crate) fn kernels(mirrors: &Path) -> Vec<Kernel> {
     let vendor = Path::new(env!("CARGO_MANIFEST_DIR")).join("vendor/linux-6.1");
     let mut names = std::fs::read_dir(&vendor)
@@ -33,7 +33,7 @@ pub(crate) fn kernels(mirrors: &Path) -> Vec<Kernel> {
         &vendor.join(&archive),
     );
 
-    // Flatcar says elsewhere which kernel and compiler a release has, and publishes the configuration.
+    // Flatcar publishes the kernel and compiler of a release in a list, and the kernel configuration in another file.
     let flatcar = "3815.2.0";
     let published = format!("stable.release.flatcar-linux.net/amd64-usr/{flatcar}");
     let list = format!("{published}/flatcar_production_image_packages.txt");
