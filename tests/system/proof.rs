@@ -1,4 +1,4 @@
-//! Modules and probes loaded into a real kernel that qemu boots: good ones and ones that are broken on purpose.
+//! Modules and probes are loaded into a real kernel booted by qemu: good ones, and ones that are broken on purpose.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -29,22 +29,22 @@ fn is_published(release: &str) -> bool {
     output.status.success()
 }
 
-/// The newest kernel whose headers are installed and whose own package can be had.
+/// Returns the newest kernel whose headers are installed and whose own package is available.
 pub(crate) fn release() -> String {
     let mut releases: Vec<String> = std::fs::read_dir("/lib/modules")
-        .expect("kernel headers are installed (scripts/setup.sh --tests)")
+        .expect("kernel headers must be installed (scripts/setup.sh --tests)")
         .map(|entry| entry.unwrap())
         .filter(|entry| entry.path().join("build").exists())
         .map(|entry| entry.file_name().into_string().unwrap())
         .filter(|release| is_published(release))
         .collect();
     releases.sort();
-    releases
-        .pop()
-        .expect("headers of a kernel that the mirror has are installed (scripts/setup.sh --tests)")
+    releases.pop().expect(
+        "the installed headers must be of a kernel on the mirror (scripts/setup.sh --tests)",
+    )
 }
 
-/// The image of that kernel, taken out of its package.
+/// Returns the image of that kernel, extracted from its package.
 pub(crate) fn kernel_image() -> &'static Path {
     static FOLDER: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, image) = FOLDER.get_or_init(|| {
@@ -92,7 +92,7 @@ fn prove(workspace: &Workspace, image: &Path, modules: &[String], timeout: &str)
 }
 
 #[test]
-fn kernel_says_which_modules_it_takes() {
+fn the_kernel_accepts_good_modules_and_refuses_bad_ones() {
     let workspace = Workspace::new();
     let mut modules = vec![
         compile(&workspace, "good", GOOD),
@@ -100,7 +100,7 @@ fn kernel_says_which_modules_it_takes() {
         compile(&workspace, "oops", OOPS),
         compile(&workspace, "after", GOOD),
     ];
-    // As if it had been compiled with the headers of another flavour. With CRCs, the kernel compares all but the release.
+    // As if compiled with the headers of another flavour. With CRCs, the kernel compares everything except the release.
     let mut flavour = fs::read(&workspace.path().join(&modules[0])).unwrap();
     let word = b" SMP ";
     let place = flavour
@@ -127,7 +127,7 @@ fn kernel_says_which_modules_it_takes() {
 }
 
 #[test]
-fn module_that_never_returns_is_ended() {
+fn a_module_that_never_returns_is_stopped() {
     let workspace = Workspace::new();
     let modules = [compile(&workspace, "endless", ENDLESS)];
     let report = prove(&workspace, kernel_image(), &modules, "2m");
@@ -136,7 +136,7 @@ fn module_that_never_returns_is_ended() {
 }
 
 #[test]
-fn image_that_does_not_boot_is_no_fault_of_the_module() {
+fn an_image_that_does_not_boot_is_no_failure_of_the_module() {
     let workspace = Workspace::new();
     let modules = [compile(&workspace, "good", GOOD)];
     workspace.put("image", "not a kernel");
@@ -148,7 +148,7 @@ fn image_that_does_not_boot_is_no_fault_of_the_module() {
     );
 }
 
-/// A probe with one map and a program under two names: its instructions, of which the one at `of_map` loads the map.
+/// Returns a probe with one map and one program under two names; the instruction at `of_map` loads the map.
 fn probe(release: &str, section: &str, instructions: &[[u8; 8]], of_map: Option<u64>) -> Vec<u8> {
     let mut file = Object::new(
         BinaryFormat::Elf,
@@ -166,7 +166,7 @@ fn probe(release: &str, section: &str, instructions: &[[u8; 8]], of_map: Option<
         format!("{release}\0").as_bytes(),
         SectionKind::Data,
     );
-    // An array with keys and values of 4 bytes and an entry for each processor.
+    // An array with 4-byte keys and values and one entry for each processor.
     let definition: Vec<u8> = [2_u32, 4, 4, 0, 0, 0, 0]
         .into_iter()
         .flat_map(u32::to_le_bytes)
@@ -201,7 +201,7 @@ fn probe(release: &str, section: &str, instructions: &[[u8; 8]], of_map: Option<
 }
 
 #[test]
-fn verifier_says_which_probes_it_takes() {
+fn the_verifier_accepts_good_probes_and_refuses_bad_ones() {
     const RETURN: [[u8; 8]; 2] = [[0xb7, 0, 0, 0, 0, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
     // Looks up entry 0 of the map: r1 = map; r2 = r10 - 4; *(u32 *)r2 = 0; call 1.
     const LOOK_UP: [[u8; 8]; 6] = [
@@ -212,7 +212,7 @@ fn verifier_says_which_probes_it_takes() {
         [0x62, 2, 0, 0, 0, 0, 0, 0],
         [0x85, 0, 0, 0, 1, 0, 0, 0],
     ];
-    // r0 = r3, which nobody has set.
+    // r0 = r3, which is not initialized.
     const UNSET: [[u8; 8]; 2] = [[0xbf, 0x30, 0, 0, 0, 0, 0, 0], RETURN[1]];
     let workspace = Workspace::new();
     let release = release();
@@ -240,14 +240,14 @@ fn verifier_says_which_probes_it_takes() {
     for text in expected {
         assert!(report.contains(text), "{text} is not in:\n{report}");
     }
-    // The architecture is that of the kernel where no module says it.
+    // If no module gives the architecture, it is that of the kernel.
     let report = prove(&workspace, kernel_image(), &files[1..2], "5m");
     assert!(report.starts_with("exit 0\n"), "{report}");
 }
 
-/// The legacy probe of a real driver, built by the project, in the kernel that it is for.
+/// Builds the legacy probe of a real driver and loads it into its kernel.
 #[test]
-fn run_loads_a_real_probe_into_the_kernel_that_it_is_for() {
+fn run_loads_a_real_probe_into_its_kernel() {
     let folder = tempfile::tempdir().unwrap();
     let sources = support::real::vendor().join("falcosecurity-libs-0.20.0");
     let matrix = format!(
@@ -268,9 +268,9 @@ fn run_loads_a_real_probe_into_the_kernel_that_it_is_for() {
     assert!(csv.contains(" programs, "), "{csv}");
 }
 
-/// A grid of one real kernel, as `run` proves it.
+/// `run` proves a grid of one real kernel.
 #[test]
-fn run_loads_a_real_driver_into_the_kernel_that_it_is_for() {
+fn run_loads_a_real_driver_into_its_kernel() {
     let folder = tempfile::tempdir().unwrap();
     let sources = support::real::vendor().join("falcosecurity-scap-dkms-0.20.0");
     let matrix = format!(

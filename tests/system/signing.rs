@@ -1,5 +1,5 @@
-//! Signed modules as others see them: kmod, the kernel's own sign-file, a token, and a kernel that takes signed ones
-//! only.
+//! Signed modules, checked by other programs: kmod, the kernel's own sign-file, a token, and a kernel that accepts only
+//! signed modules.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::proof::{GOOD, compile, compile_for, kernel_image, release, run};
 use support::signing::{certificate, openssl};
 use support::workspace::Workspace;
 
-/// The sign-file of the kernel whose headers are installed.
+/// Returns the sign-file of the kernel whose headers are installed.
 fn sign_file() -> PathBuf {
     Path::new("/lib/modules")
         .join(release())
@@ -48,7 +48,7 @@ fn modinfo(module: &Path) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// A token of softhsm with the key `NAME.key` of a directory; returns the URI of the key.
+/// Creates a softhsm token with the key `NAME.key` of a directory; returns the URI of the key.
 fn token(folder: &Path, name: &str) -> String {
     let tokens = folder.join("tokens");
     std::fs::create_dir_all(&tokens).unwrap();
@@ -95,7 +95,7 @@ fn sign_file_and_modinfo_agree_on_the_signature() {
     ] {
         assert!(facts.contains(line), "{line} is not in:\n{facts}");
     }
-    // And sign-file in the place of openssl.
+    // The same with sign-file instead of openssl.
     let command = Settings {
         hash: Hash::Sha512,
         command: vec![sign_file().display().to_string()],
@@ -106,7 +106,7 @@ fn sign_file_and_modinfo_agree_on_the_signature() {
 }
 
 #[test]
-fn kernel_that_takes_signed_modules_only_knows_unsigned_from_signed() {
+fn a_kernel_that_requires_signatures_refuses_unsigned_modules_and_unknown_keys() {
     let workspace = Workspace::new();
     let folder = workspace.path();
     let module = compile(&workspace, "good", GOOD);
@@ -123,10 +123,10 @@ fn kernel_that_takes_signed_modules_only_knows_unsigned_from_signed() {
         .concat();
         workspace.run_with(&words, &[("PATH", &path)])
     };
-    // A signature changes nothing for a kernel that does not ask for one.
+    // A kernel that does not require signatures accepts a signed module.
     let report = prove(&[]);
     assert!(report.contains("signed.ko: loaded"), "{report}");
-    // Its words are notices, which the console does not show otherwise.
+    // The kernel's messages are notices, which the console does not show by default.
     let report = prove(&[
         "--kernel-parameter",
         "module.sig_enforce=1",
@@ -142,10 +142,10 @@ fn kernel_that_takes_signed_modules_only_knows_unsigned_from_signed() {
     }
 }
 
-/// Builds a kernel, which takes minutes: `make test-enrolled-kernel`.
+/// Builds a kernel, which takes minutes; runs with `make test-enrolled-kernel`.
 #[test]
 #[ignore = "builds a kernel: make test-enrolled-kernel"]
-fn kernel_with_the_enrolled_key_loads_only_what_that_key_signed() {
+fn a_kernel_with_an_enrolled_key_loads_only_modules_signed_with_it() {
     let built = Path::new(env!("CARGO_TARGET_TMPDIR")).join("enrolled-kernel");
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/enrolled-kernel.sh");
     run(Command::new(script).arg(&built));
@@ -154,7 +154,7 @@ fn kernel_with_the_enrolled_key_loads_only_what_that_key_signed() {
     let tree = built.join("linux");
     let module = compile_for(&workspace, &tree.display().to_string(), "good", GOOD);
     certificate(folder, "other");
-    // The build of the tree signs nothing that is built outside of it.
+    // The build of the tree does not sign modules outside of the tree.
     assert_eq!(
         unsigned(&fs::read(&folder.join(&module)).unwrap()),
         fs::read(&folder.join(&module)).unwrap()
@@ -187,9 +187,9 @@ fn kernel_with_the_enrolled_key_loads_only_what_that_key_signed() {
     }
 }
 
-/// A grid of one real kernel, whose modules a token signs.
+/// Builds a grid of one real kernel, whose modules are signed with a token.
 #[test]
-fn run_signs_with_a_token_what_a_kernel_loads() {
+fn a_module_that_run_signs_with_a_token_is_loaded() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let sources = support::real::vendor().join("falcosecurity-scap-dkms-0.20.0");
@@ -226,7 +226,7 @@ fn run_signs_with_a_token_what_a_kernel_loads() {
     let module = path("out").join(artifact.path.as_ref().unwrap());
     let signed = fs::read(&module).unwrap();
     assert!(modinfo(&module).contains("signer:         signing"));
-    // The file of the key gives the same bytes.
+    // Signing with the key file gives the same bytes.
     let plain = path("plain.ko");
     fs::write(&plain, unsigned(&signed)).unwrap();
     assert_eq!(sign(settings(folder.path(), "signing"), &plain), signed);
