@@ -5,7 +5,7 @@ use support::driverkit::{docker, grid, serve_driver};
 use support::grid::Grid;
 use support::server::Server;
 
-/// Debian's microsocks, a SOCKS5 proxy, until dropped.
+/// Debian's microsocks, a SOCKS5 proxy, which is stopped on drop.
 struct Proxy {
     process: std::process::Child,
     address: std::net::SocketAddr,

@@ -1,4 +1,4 @@
-//! Publishing to a real S3 server, which checks every signature and condition.
+//! Tests of publishing to a real S3 server, which checks every signature and condition.
 
 use driverkit_matrix::bucket::{Bucket, BucketFault, BucketSettings, PutOptions};
 use driverkit_matrix::publish::{
@@ -10,9 +10,9 @@ use jiff::Timestamp;
 use support::object_store::ObjectStore;
 use support::published::{MODULES, OLD, key, write_out};
 
-/// The header of an ACL has to be signed, which is done once more than the store's client does it.
+/// The client of the object store does not support ACLs, so the header is added and the request is signed again.
 #[tokio::test]
-async fn s3_server_takes_requests_with_an_acl() {
+async fn an_s3_server_accepts_requests_with_an_acl() {
     let server = ObjectStore::s3();
     let settings = BucketSettings {
         acl: Some("public-read".parse().unwrap()),
@@ -30,7 +30,7 @@ async fn s3_server_takes_requests_with_an_acl() {
 }
 
 #[tokio::test]
-async fn s3_server_is_published_to_audited_repaired_and_pruned() {
+async fn an_s3_destination_is_published_audited_repaired_and_pruned() {
     let server = ObjectStore::s3();
     let folder = tempfile::tempdir().unwrap();
     let now: Timestamp = "2026-11-23T05:00:00Z".parse().unwrap();

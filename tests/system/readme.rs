@@ -1,7 +1,7 @@
-//! The example of README.md works: its matrix is planned, built for real, and asked about by the commands below it.
+//! The example of README.md works: its matrix is planned and really built, and the commands below it run.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, the builder image `bookworm`, the driver sources, the
-//! kernel source and the mirror's address.
+//! `scripts/test.sh` prepares the requirements: a Docker daemon, the builder image `bookworm`, the driver sources, the
+//! kernel source and the mirror's URL.
 
 use std::path::Path;
 
@@ -9,7 +9,7 @@ use driverkit_matrix::fs;
 use driverkit_matrix::report::{Manifest, read_manifest};
 use support::real::{kernel_of_bookworm, kernel_source, program, vendor};
 
-/// The matrix and the commands of the section "Your own matrix", without their comments.
+/// Returns the matrix and the commands of the section "Your own matrix", without comments.
 fn example(readme: &str) -> (String, Vec<Vec<String>>) {
     let section = readme
         .split("\n## ")
@@ -40,14 +40,14 @@ fn built(manifest: &Manifest) -> usize {
 }
 
 #[test]
-fn example_of_the_readme_is_built_and_answers() {
+fn the_example_of_the_readme_works() {
     let readme =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
     let (matrix, commands) = example(&readme);
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let ((_, source), kernel) = (kernel_source(), kernel_of_bookworm(folder));
-    // What the servers of the README have, this machine has in other versions and places.
+    // This machine has other versions than in the README, at other places.
     let matrix = matrix.replace("\"6.1.55\"", &format!("\"{source}\""));
     assert!(matrix.contains(&source), "{matrix}");
     let vendor = vendor();
@@ -65,7 +65,7 @@ fn example_of_the_readme_is_built_and_answers() {
     for mut words in commands {
         let name = words[0].clone();
         match name.as_str() {
-            // Of Debian's kernels one: a dozen takes minutes.
+            // Only one of Debian's kernels: a dozen takes minutes.
             "run" => words.extend(
                 [
                     "--kernel",
@@ -87,7 +87,7 @@ fn example_of_the_readme_is_built_and_answers() {
                 )
                 .unwrap();
             }
-            // Its file is the subject of `real_driverkit`.
+            // `real_driverkit` tests the file of this command.
             "docker" => continue,
             _ => {}
         }
@@ -112,7 +112,9 @@ fn example_of_the_readme_is_built_and_answers() {
             "why" => assert!(text.contains("built"), "{text}"),
             "diff" => assert!(text.contains("nothing changed"), "{text}"),
             "verify" => assert!(text.contains("all files match the manifest"), "{text}"),
-            other => panic!("a command of the README that this test does not know: {other}"),
+            other => {
+                panic!("the README contains a command that this test does not support: {other}")
+            }
         }
         asked.push(name);
     }

@@ -1,7 +1,7 @@
-//! Real drivers for real kernels, in Docker and in bubblewrap: the same keys, the same bytes.
+//! Real drivers for real kernels, in Docker and in bubblewrap, with the same keys and the same bytes.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, the builder image `bookworm`, the driver sources in
-//! `vendor/`, and the mirror's address in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
+//! `scripts/test.sh` prepares the requirements: a Docker daemon, the builder image `bookworm`, the driver sources in
+//! `vendor/`, and the mirror's URL in `DRIVERKIT_MATRIX_MIRROR_DEBIAN`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
 use support::real::{program, vendor};
 
-/// One kernel of each flavour and architecture; modules of all, a probe for each architecture.
+/// One kernel of each flavour and architecture; modules for all, and one probe for each architecture.
 const MATRIX: &str = r#"
 drivers = ["0.20.0+driver", "2022-03"]
 architectures = ["amd64", "arm64"]
@@ -55,7 +55,7 @@ artifact = "probe"
 reason = "one probe for each architecture"
 "#;
 
-/// Every artifact under `out`, by its path, with its digest.
+/// Returns every artifact under `out` by its path, with its digest.
 fn artifacts(out: &Path) -> BTreeMap<PathBuf, Sha256> {
     let manifest = read_manifest(&out.join("manifest.json")).unwrap();
     let artifacts = manifest.builds.iter().flat_map(|build| &build.artifacts);
@@ -88,7 +88,7 @@ fn run(folder: &Path, cache: &str, executor: &str, out: &str) -> String {
     assert_eq!(
         output.status.code(),
         Some(0),
-        "run it with scripts/test.sh, which makes ready what is needed\n{text}"
+        "run it with scripts/test.sh, which prepares the requirements\n{text}"
     );
     text
 }
@@ -136,12 +136,12 @@ fn docker_and_local_give_the_same_bytes_for_every_flavour_and_architecture() {
         assert!(has(&words), "{words:?} in {by_docker:#?}");
     }
 
-    // With a cache of its own: everything is compiled again, without Docker.
+    // With its own cache, everything is compiled again, without Docker.
     let text = run(folder, "local", "local", "out-local");
     assert!(text.contains("built"), "{text}");
     assert_eq!(artifacts(&folder.join("out-local")), by_docker);
 
-    // With Docker's cache: the keys are the same, so nothing is.
+    // With Docker's cache, nothing is compiled, since the keys are the same.
     let text = run(folder, "docker", "local", "out-cached");
     assert!(!text.contains("built"), "{text}");
     assert_eq!(artifacts(&folder.join("out-cached")), by_docker);

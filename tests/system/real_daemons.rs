@@ -1,7 +1,8 @@
-//! Real modules for a real kernel through the program itself, in Docker daemons and a rootless Podman that these tests
-//! start (which needs root): the bytes are those of this machine's own daemon.
+//! Real modules for a real kernel, built in Docker daemons and a rootless Podman that these tests start (this needs
+//! root): the bytes are the same as with this machine's own daemon.
 //!
-//! `scripts/test.sh` makes ready what this needs, as for `real_builds`; and packages podman and uidmap.
+//! `scripts/test.sh` prepares the requirements, as for `real_builds`; the packages podman and uidmap are needed as
+//! well.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +17,7 @@ use support::docker_daemon::Daemon;
 use support::real::{program, vendor};
 use support::rootless_podman::Podman;
 
-/// Two modules of one kernel, which are compiled at the same time.
+/// Two modules of one kernel, which are compiled concurrently.
 const MATRIX: &str = r#"
 drivers = ["0.20.0+driver", "2022-03"]
 architectures = ["amd64"]
@@ -35,7 +36,7 @@ module_name = "scap"
 device_name = "scap"
 "#;
 
-/// A directory with the matrix and its lock.
+/// Returns a directory with the matrix and its lock.
 fn workspace() -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
     let text = MATRIX.replace("VENDOR", &vendor().display().to_string());
@@ -52,7 +53,7 @@ fn workspace() -> tempfile::TempDir {
     folder
 }
 
-/// Builds with a cache of its own, by the daemons named or else by this machine's; the modules, by their paths.
+/// Builds with its own cache in the named daemons, or in this machine's; returns the modules by path.
 fn built(folder: &Path, name: &str, daemons: &[&DockerAddress]) -> BTreeMap<PathBuf, Sha256> {
     let out = folder.join(name);
     let mut command = program(folder);
@@ -86,7 +87,7 @@ fn built(folder: &Path, name: &str, daemons: &[&DockerAddress]) -> BTreeMap<Path
     modules
 }
 
-/// The containers that a daemon started, as it tells itself.
+/// Returns the containers that a daemon started, from its own events.
 fn started(daemon: &Daemon) -> String {
     let mut command = Command::new("curl");
     command.args(["-sSf", "--get"]);
@@ -116,14 +117,14 @@ fn started(daemon: &Daemon) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-// One test, as what they are compared with is the same.
+// This is one test, since all results are compared with the same modules.
 #[tokio::test(flavor = "multi_thread")]
 async fn two_daemons_and_rootless_podman_give_the_bytes_of_one_daemon() {
     let folder = workspace();
     let folder = folder.path();
     let modules = built(folder, "docker", &[]);
 
-    // None of them has a builder image before.
+    // No daemon has a builder image yet.
     let (mut on_socket, mut with_tls) = (Daemon::on_socket(), Daemon::with_tls());
     tokio::join!(on_socket.wait(), with_tls.wait());
     let addresses = [&on_socket.address, &with_tls.address];

@@ -1,7 +1,7 @@
-//! One real kernel and one real driver as driverkit's users ask for them: their configuration file, explicit header
-//! packages, the driver's sources from where driverkit fetches them.
+//! One real kernel and one real driver, built as driverkit's users do it: with their configuration file, named header
+//! packages, and the driver's sources from where driverkit downloads them.
 //!
-//! `scripts/test.sh` makes ready what this needs, as for `real_builds`.
+//! `scripts/test.sh` prepares the requirements, as for `real_builds`.
 
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,7 @@ use driverkit_matrix::fs;
 use support::real::{kernel_of_bookworm, program, vendor};
 use support::server::Server;
 
-/// Serves Falco's driver sources under the path by which GitHub has them.
+/// Serves Falco's driver sources under the path that GitHub uses.
 fn serve_sources(folder: &Path) -> Server {
     let archive = folder.join("sources/falcosecurity/libs/archive");
     fs::create_folder(&archive).unwrap();

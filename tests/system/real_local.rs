@@ -1,7 +1,7 @@
-//! `local` with real headers and real drivers: in a sandbox, without one, and with DKMS.
+//! `local` with real headers and real drivers: in a sandbox, without a sandbox, and with DKMS.
 //!
-//! `scripts/setup.sh` installs what this needs: the headers of a Debian kernel, DKMS and bubblewrap;
-//! `scripts/fetch-drivers.sh` the drivers' sources.
+//! `scripts/setup.sh` installs the requirements: the headers of a Debian kernel, DKMS and bubblewrap;
+//! `scripts/fetch-drivers.sh` downloads the drivers' sources.
 
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;
@@ -68,7 +68,7 @@ fn check(folder: &Path, file: &str) -> Vec<u8> {
 }
 
 #[test]
-fn installed_headers_give_a_module_in_a_sandbox_and_without_one() {
+fn a_module_is_built_from_installed_headers_with_and_without_a_sandbox() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let sources = vendor().join("falcosecurity-scap-dkms-0.20.0");
@@ -81,7 +81,7 @@ fn installed_headers_give_a_module_in_a_sandbox_and_without_one() {
     let called = local(folder, &sandboxed);
     assert!(called.text.contains("already built"), "{}", called.text);
 
-    // What the compile's environment holds is part of the build.
+    // Variables in the environment of the compiler are part of the build.
     let called = local(
         folder,
         &[
@@ -112,9 +112,9 @@ fn installed_headers_give_a_module_in_a_sandbox_and_without_one() {
     assert_eq!(check(folder, "plain.ko").len(), module.len());
 }
 
-/// A vendor's kernel: no rule knows its release, and its packages are a tarball of a build tree.
+/// A vendor's kernel: no rule knows its release, and its only package is a tarball of a build tree.
 #[test]
-fn kernel_of_ones_own_is_built_from_named_packages() {
+fn a_custom_kernel_is_built_from_named_packages() {
     let work = tempfile::tempdir().unwrap();
     let folder = work.path();
     let installed = PathBuf::from(format!("/lib/modules/{}/build", installed_kernel()));
@@ -127,7 +127,7 @@ fn kernel_of_ones_own_is_built_from_named_packages() {
         assert!(copied.unwrap().success());
     };
     copy(&installed.canonicalize().unwrap(), "linux-6.6.30-acme");
-    // Debian's Makefile leads to the sources that its trees share.
+    // Debian's Makefile includes the sources that its trees share.
     let tree = folder.join("linux-6.6.30-acme");
     let makefile = fs::read_to_string(&tree.join("Makefile")).unwrap();
     let common = makefile
@@ -181,10 +181,10 @@ fn kernel_of_ones_own_is_built_from_named_packages() {
 }
 
 #[test]
-fn headers_are_downloaded_where_they_are_asked_for_and_the_mirror_is_asked_once() {
+fn headers_are_downloaded_on_request_and_cached() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    // By the name that `uname -r` gives it, which no list of the mirror has.
+    // The release as printed by `uname -r`, which is not in the list of the mirror.
     let release = kernel_of_bookworm(folder).uts_release;
     let sources = vendor().join("falcosecurity-scap-dkms-0.20.0");
     let call = || {
@@ -219,7 +219,7 @@ fn headers_are_downloaded_where_they_are_asked_for_and_the_mirror_is_asked_once(
 }
 
 #[test]
-fn an_ordinary_user_builds_too() {
+fn an_ordinary_user_can_build() {
     let folder = tempfile::tempdir().unwrap();
     let all = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), all).unwrap();
@@ -257,7 +257,7 @@ fn an_ordinary_user_builds_too() {
 }
 
 #[test]
-fn every_compiler_is_tried_and_each_attempt_is_told() {
+fn every_compiler_is_tried_and_each_attempt_is_reported() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     let broken = folder.join("broken");
@@ -294,10 +294,10 @@ fn every_compiler_is_tried_and_each_attempt_is_told() {
 }
 
 #[test]
-fn dkms_builds_from_a_package_of_sources() {
+fn dkms_builds_from_packaged_sources() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    // As the package falcosecurity-scap-dkms installs them.
+    // The same paths as in the package falcosecurity-scap-dkms.
     let sources = folder.join("src");
     fs::create_folder(&sources).unwrap();
     symlink(

@@ -1,8 +1,8 @@
-//! Whole kernel lists through dbg-go's files and back.
+//! Whole kernel lists are exported as dbg-go's files and imported again.
 
 use support::workspace::Workspace;
 
-/// Every kernel of both lists goes to dbg-go's files and comes back as it was.
+/// Every kernel of both lists is the same after the export and the import.
 #[test]
 fn a_round_trip_through_driverkit_files_loses_nothing() {
     let workspace = Workspace::new();
@@ -37,7 +37,7 @@ fn a_round_trip_through_driverkit_files_loses_nothing() {
                 let mut line: serde_json::Value = serde_json::from_str(line).unwrap();
                 let fields = line.as_object_mut().unwrap();
                 fields.remove("source");
-                // Which `[[target]]` of the matrix it is of.
+                // The `[[target]]` of the matrix that found the kernel.
                 fields.remove("entry");
                 let packages = line["packages"].as_array_mut().unwrap();
                 packages.sort_by_key(|package| package["url"].as_str().unwrap().to_owned());

@@ -1,4 +1,4 @@
-//! Kernels from rpm repositories: real ones, made by rpmbuild and `createrepo_c`, and broken ones.
+//! Kernels from rpm repositories: real ones, created by rpmbuild and `createrepo_c`, and broken ones.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,7 +17,7 @@ fn run(command: &mut Command) {
     assert!(output.status.success(), "{command:?}: {text}");
 }
 
-/// A package with one file, in `folder`.
+/// Creates a package with one file in `folder`.
 fn build_rpm(folder: &Path, name: &str, version: &str, release: &str, architecture: &str) {
     let spec = folder.join("one.spec");
     let text = format!(
@@ -38,7 +38,7 @@ fn build_rpm(folder: &Path, name: &str, version: &str, release: &str, architectu
     drop(std::fs::remove_dir_all(folder.join("build")));
 }
 
-/// Makes the index a zstd one, which not every `createrepo_c` can.
+/// Compresses the index with zstd, which not every `createrepo_c` supports.
 fn recompress(repository: &Path) {
     let path = repository.join("repodata/repomd.xml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -64,7 +64,7 @@ fn matrix(target: &str, urls: &str) -> String {
     )
 }
 
-/// The name of each kernel, without its target, and its packages' addresses with their digests.
+/// Returns the name of each kernel, without its target, and the URLs and digests of its packages.
 fn kernels(workspace: &Workspace) -> Vec<(String, Vec<(String, String)>)> {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let kernel = |line: &serde_json::Value| {
@@ -80,9 +80,9 @@ fn kernels(workspace: &Workspace) -> Vec<(String, Vec<(String, String)>)> {
         .collect()
 }
 
-/// Each compression of `createrepo_c` and its databases name the same kernels.
+/// Every compression of `createrepo_c`, and its databases, give the same kernels.
 #[test]
-fn real_repositories_in_all_compressions() {
+fn real_repositories_are_read_in_all_compressions() {
     let workspace = Workspace::new();
     let repository = workspace.path().join("repository");
     std::fs::create_dir_all(&repository).unwrap();
@@ -139,7 +139,7 @@ fn real_repositories_in_all_compressions() {
             recompress(&repository);
         }
         if options.contains(&"--database") {
-            // As old repositories of Amazon are read: by the database alone.
+            // Only the database is left, as in old repositories of Amazon.
             let path = repository.join("repodata/repomd.xml");
             let text = std::fs::read_to_string(&path).unwrap();
             assert!(text.contains("primary_db"), "{text}");
@@ -156,7 +156,7 @@ fn real_repositories_in_all_compressions() {
         found.sort();
         assert_eq!(found, expected, "{options:?}");
     }
-    // To rpm 80.1.2 is newer than 80.el8.
+    // For rpm, 80.1.2 is newer than 80.el8.
     let latest = workspace.get("m.toml").replace(" }\n", ", latest = 1 }\n");
     workspace.put("m.toml", &latest);
     workspace.run(&["lock", "m.toml"]);
@@ -174,7 +174,7 @@ fn real_repositories_in_all_compressions() {
 }
 
 #[test]
-fn packages_that_belong_together_and_kernels_of_another_version() {
+fn related_packages_are_combined_into_kernels() {
     let workspace = Workspace::new();
     let repository = workspace.path().join("repository");
     std::fs::create_dir_all(&repository).unwrap();
@@ -248,7 +248,7 @@ fn missing(server: &Server, path: &str) {
 }
 
 #[test]
-fn mirror_lists_and_directory_pages() {
+fn mirror_lists_and_directory_pages_are_followed() {
     let server = Server::run();
     let base = server.url_str("/repository/");
     answer(
@@ -279,9 +279,9 @@ fn mirror_lists_and_directory_pages() {
     );
 }
 
-/// Whatever a server says in place of an index: the message tells it, and the old lock stays.
+/// Wrong responses in place of an index: the message names them, and the old lock stays.
 #[test]
-fn broken_repositories_leave_the_old_lock() {
+fn broken_repositories_keep_the_old_lock() {
     let old = "{\"lock\":1,\"sources\":{}}\n";
     let digest = Sha256::of("other");
     let repomd = |checksum: &str| {
@@ -327,7 +327,7 @@ fn broken_repositories_leave_the_old_lock() {
         assert!(report.contains(expected), "{expected}: {report}");
         assert_eq!(workspace.get("m.lock"), old);
     }
-    // A directory page that is an error page, and redirects without end.
+    // An error page in place of a directory page, and endless redirects.
     let server = Server::run();
     missing(&server, "/r/repodata/repomd.xml");
     answer(
@@ -360,7 +360,7 @@ fn broken_repositories_leave_the_old_lock() {
     }
 }
 
-/// The second time everything is there already: headers only.
+/// The second refresh finds everything in the cache, so only headers are transferred.
 #[test]
 fn a_second_lock_transfers_headers_only() {
     let server = Server::run();
@@ -379,7 +379,7 @@ fn a_second_lock_transfers_headers_only() {
         let first = status_code(200)
             .insert_header("ETag", "\"one\"")
             .body(body.to_owned());
-        // The later expectation is looked at first.
+        // The expectation that was added last is matched first.
         server.expect(
             Expectation::matching(request::path(path))
                 .times(1)
@@ -416,7 +416,7 @@ fn a_second_lock_transfers_headers_only() {
 }
 
 #[test]
-fn targets_without_repositories_say_so() {
+fn targets_without_repositories_are_refused() {
     let workspace = Workspace::new().with("m.toml", &matrix("talos", "[]"));
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(

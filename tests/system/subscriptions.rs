@@ -1,8 +1,8 @@
-//! Kernels whose packages are behind a subscription: the real package managers, dnf and zypper, in images that stand
-//! for the user's, download real rpms from a repository of this machine; a module is built from them.
+//! Kernels whose packages need a subscription: the real package managers, dnf and zypper, download real rpms from a
+//! repository on this machine, in images that stand for the user's; a module is built from them.
 //!
-//! `scripts/test.sh` makes ready what this needs: a Docker daemon, `createrepo_c`, rpmbuild, the builder image
-//! `bookworm`, the driver sources and apt's mirror. The two images are made once, from `tests/system/subscriptions/`.
+//! `scripts/test.sh` prepares the requirements: a Docker daemon, `createrepo_c`, rpmbuild, the builder image
+//! `bookworm`, the driver sources and apt's mirror. The two images are built once, from `tests/system/subscriptions/`.
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -22,7 +22,7 @@ use support::server::Server;
 
 const XZ: Format = Format::Rpm("w1.xzdio");
 
-/// What all packages are made of.
+/// The content of all packages.
 static CONTENT: OnceLock<content::Content> = OnceLock::new();
 
 /// A distribution with a subscription.
@@ -31,12 +31,12 @@ struct Subscribed {
     release: &'static str,
     uts_release: &'static str,
     packages: &'static [Package],
-    /// The image that stands for the user's, in `tests/system/subscriptions/`.
+    /// The image that stands for the user's, described in `tests/system/subscriptions/`.
     image: &'static str,
-    /// Where its package manager looks for repositories.
+    /// The file in which the package manager looks for repositories.
     repositories: &'static str,
     manager: &'static str,
-    /// As the manager is asked for them.
+    /// The package names that the package manager is asked to install.
     names: &'static [&'static str],
 }
 
@@ -112,7 +112,7 @@ fn program(folder: &Path) -> Command {
     command
 }
 
-/// What the program said on both streams; it must end with `code`.
+/// Runs the program, which must exit with `code`; returns the output of both streams.
 fn said(command: &mut Command, code: i32) -> String {
     let output = command.output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
@@ -120,11 +120,11 @@ fn said(command: &mut Command, code: i32) -> String {
     text.into_owned()
 }
 
-/// An image in the daemon, removed when dropped.
+/// An image in the daemon, which is removed on drop.
 struct Image(String);
 
 impl Image {
-    /// The image of a distribution, whose package manager knows the repository at `address` and no other.
+    /// Imports the image of a distribution, whose package manager knows only the repository at `address`.
     async fn import(one: &Subscribed, address: &str) -> Self {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let folder = here().join("images");
@@ -155,7 +155,7 @@ impl Image {
         builder
             .append_data(&mut header, one.repositories, repository.as_bytes())
             .unwrap();
-        // As driverkit asks for it.
+        // The name that driverkit uses for the compiler.
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);
         header.set_size(0);
@@ -199,7 +199,7 @@ fn matrix(one: &Subscribed, module: &str, image: &str) -> String {
     )
 }
 
-/// Runs the matrix, which must end with `code`; what came of the one build.
+/// Runs the matrix, which must exit with `code`; returns the record of the only build, and the output.
 fn built(folder: &Path, words: &[&str], code: i32) -> (BuildRecord, String) {
     let mut command = program(folder);
     command.args(["run", "m.toml", "--verbose"]).args(words);
@@ -224,11 +224,11 @@ async fn a_module_is_built_with(one: &Subscribed) {
         fs::write(&folder.join("m.toml"), matrix(one, module, image)).unwrap();
     };
 
-    // Without an image there is nothing to build, and it is said what to do.
+    // Without an image nothing can be built, and the message gives advice.
     write("falco", "");
     let text = said(program(folder).args(["plan", "m.toml"]), 2);
     assert!(text.contains("name an image of yours"), "{text}");
-    // With one, the exception is there to be seen, whoever names it.
+    // With an image, the plan shows the exception, no matter where the image is named.
     let named = ["plan", "m.toml", "--builderimage", &image.0];
     let text = said(program(folder).args(named), 0);
     assert!(text.contains("WITH NETWORK ACCESS, IN"), "{text}");
@@ -244,7 +244,7 @@ async fn a_module_is_built_with(one: &Subscribed) {
         json!({ "manager": one.manager, "packages": one.names, "network": "host" })
     );
 
-    // No other executor gives a job the network, and without one nothing is downloaded.
+    // No other executor gives a job network access, and without a network nothing is downloaded.
     let (build, text) = built(folder, &["--executor", "docker", "--offline"], 3);
     let failure = build.artifacts[0].failure.clone().unwrap();
     assert!(failure.message.contains("offline: "), "{text}");
@@ -270,7 +270,7 @@ async fn a_module_is_built_with(one: &Subscribed) {
     let urls: Vec<_> = build.inputs.iter().map(|input| &*input.url).collect();
     assert_eq!(urls, files);
 
-    // Nothing is queried again, until what was downloaded is gone and something needs it.
+    // Nothing is requested again until the downloads are removed and a job needs them.
     let asked = server.requests();
     let (build, _) = built(folder, &["--executor", "docker"], 0);
     assert_eq!(build.artifacts[0].status.as_str(), "cached");
@@ -287,7 +287,7 @@ async fn a_module_is_built_with(one: &Subscribed) {
     assert_eq!(build.artifacts[0].status.as_str(), "built");
     assert!(server.requests() > asked);
 
-    // A release that the subscription does not have.
+    // A release that is not in the subscription.
     let other = matrix(one, "falco", &format!("image = \"{}\"\n", image.0))
         .replace("5.14.0-362.8.1", "5.14.0-362.9.1")
         .replace("150500.55.7.1", "150500.55.9.1");
@@ -299,11 +299,11 @@ async fn a_module_is_built_with(one: &Subscribed) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_is_built_from_what_dnf_downloads_in_the_users_image() {
+async fn a_module_is_built_from_packages_downloaded_by_dnf() {
     a_module_is_built_with(&RED_HAT).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_module_is_built_from_what_zypper_downloads_in_the_users_image() {
+async fn a_module_is_built_from_packages_downloaded_by_zypper() {
     a_module_is_built_with(&SUSE).await;
 }
