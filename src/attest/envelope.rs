@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn signed_bytes_are_those_of_the_specification() {
+    fn signed_bytes_match_the_specification() {
         assert_eq!(
             signed_bytes(b"{}"),
             b"DSSEv1 28 application/vnd.in-toto+json 2 {}"
