@@ -161,7 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn url_is_read_and_shown() {
+    fn urls_are_parsed_and_printed() {
         for (given, shown, bucket, prefix) in [
             ("s3://builds", "s3://builds", "builds", ""),
             ("s3://builds/a/b/", "s3://builds/a/b", "builds", "a/b"),
@@ -180,7 +180,7 @@ mod tests {
     }
 
     #[test]
-    fn url_that_is_none_is_refused_without_its_credentials() {
+    fn invalid_urls_are_refused_without_their_credentials() {
         for text in [
             "builds",
             "http://key:secret@host/bucket",
