@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_ends_no_command() {
+    fn text_in_workflow_commands_is_escaped() {
         assert_eq!(data("a\n::error::b 100%"), "a%0A::error::b 100%25");
         assert_eq!(property("a,line=1::b"), "a%2Cline=1%3A%3Ab");
     }

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn of_many_builds_the_next_part_is_offered() {
+    fn many_builds_are_completed_part_by_part() {
         let names = || (0..=WHOLE_NAMES).map(|number| format!("1/x86_64/debian_{number}"));
         let offered = |current: &str| -> Vec<String> {
             let candidates = by_parts(names(), OsStr::new(current));

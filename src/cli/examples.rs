@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn headings_hold_their_own_flags_only() {
+    fn headings_contain_only_their_own_flags() {
         let all = super::super::Arguments::command();
         let empty = || Command::new("empty");
         for (heading, own) in [
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn every_command_has_examples_that_it_takes() {
+    fn every_command_has_examples_that_it_accepts() {
         let command = with_examples(super::super::Arguments::command());
         let shown = command.get_subcommands().filter(|one| !one.is_hide_set());
         for one in shown.flat_map(|one| [one].into_iter().chain(one.get_subcommands())) {

@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn control_characters_are_replaced_and_cut_characters_are_not() {
+    fn control_characters_are_replaced_and_split_characters_are_kept() {
         for step in 1..4 {
             let mut output = Printable {
                 output: Vec::new(),

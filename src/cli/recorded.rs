@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rebuild_repeats_what_says_how_a_build_is_done() {
+    fn rebuild_repeats_the_flags_that_affect_a_build() {
         for (given, expected) in [
             (
                 "run m.toml n.toml --target debian --kernel 6.* --only a -j 4 --retry failed --verbose",

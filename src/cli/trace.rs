@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bare_names_are_of_this_program() {
+    fn names_without_a_crate_are_modules_of_this_program() {
         for (given, filter) in [
             ("debug", "driverkit_matrix=debug"),
             (
