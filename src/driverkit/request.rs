@@ -304,7 +304,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_is_that_of_uname_for_its_own_release_only() {
+    fn the_version_is_read_from_uname_for_the_running_release_only() {
         let release = "5.15.0-91-generic".parse().unwrap();
         let version = |own, text| {
             let version = version_of_uname(&release, own, text);

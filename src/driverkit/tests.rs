@@ -42,7 +42,7 @@ fn messages(diagnostics: &[Diagnostic]) -> Vec<&str> {
 }
 
 #[test]
-fn a_flag_comes_before_the_environment_and_that_before_the_file() {
+fn a_flag_overrides_the_environment_and_the_environment_overrides_the_file() {
     let text = "target: a\nkernelrelease: b\nrepo-org: c\n";
     let variables = [("DRIVERKIT_TARGET", "d"), ("DRIVERKIT_REPO_ORG", "")];
     let values = merged(&[("target", "e")], &variables, text);
@@ -55,7 +55,7 @@ fn a_flag_comes_before_the_environment_and_that_before_the_file() {
 }
 
 #[test]
-fn outputs_are_nested_or_flat_and_lists_are_lists_or_texts() {
+fn outputs_may_be_nested_or_flat_and_lists_may_be_strings() {
     for text in [
         "output:\n  module: /a.ko\n  probe: /b.o\n",
         "output-module: /a.ko\noutput-probe: /b.o\n",
@@ -85,14 +85,14 @@ fn outputs_are_nested_or_flat_and_lists_are_lists_or_texts() {
 }
 
 #[test]
-fn numbers_stay_as_they_were_written() {
+fn numbers_keep_their_spelling() {
     let values = merged(&[], &[], "kernelversion: 59\nkernelrelease: 5.10\n");
     assert_eq!(values.text("kernelversion"), Some("59"));
     assert_eq!(values.text("kernelrelease"), Some("5.10"));
 }
 
 #[test]
-fn what_is_wrong_with_a_file_is_shown_at_its_place() {
+fn errors_in_a_file_are_reported_with_their_place() {
     for (text, message, place) in [
         ("targt: debian\n", "unknown key `targt`", "config.yaml:1:1"),
         (
@@ -132,7 +132,7 @@ fn what_is_wrong_with_a_file_is_shown_at_its_place() {
 }
 
 #[test]
-fn what_only_flags_say_has_no_effect_in_a_file() {
+fn keys_that_are_only_flags_have_no_effect_in_a_file() {
     let (given, warnings) = read_file(&file("timeout: 300\ntarget: debian\n")).unwrap();
     assert_eq!(given.len(), 1);
     assert!(warnings[0].message().contains("`timeout`"));
@@ -154,7 +154,7 @@ fn request(changes: &[(&'static str, &str)]) -> Result<Request, Vec<Diagnostic>>
 }
 
 #[test]
-fn defaults_are_those_of_driverkit() {
+fn defaults_match_driverkit() {
     let Request {
         kernel,
         driver,
@@ -171,14 +171,14 @@ fn defaults_are_those_of_driverkit() {
 }
 
 #[test]
-fn a_kernel_url_with_a_port_is_a_url() {
+fn a_kernel_url_with_a_port_is_accepted() {
     let url = "http://127.0.0.1:8080/linux-headers_1%2B2~3.deb?x=y";
     let request = request(&[("kernelurls", url)]).unwrap();
     assert_eq!(&*request.kernel.packages[0].url, url);
 }
 
 #[test]
-fn what_cannot_be_had_is_left_out_with_a_warning() {
+fn unsupported_outputs_are_left_out_with_a_warning() {
     let probe = ("output-probe", "/tmp/probe.o");
     let found = request(&[probe, ("driverversion", "10.0.0+driver")]).unwrap();
     assert_eq!(found.outputs.len(), 1);
@@ -378,7 +378,7 @@ fn every_bad_value_is_refused_with_its_reason() {
 }
 
 #[test]
-fn what_belongs_together_is_checked_together() {
+fn related_values_are_checked_together() {
     for (changes, message) in [
         (
             vec![("target", "vanilla"), ("kernelrelease", "6.1.55")],
@@ -418,7 +418,7 @@ fn what_belongs_together_is_checked_together() {
 }
 
 #[test]
-fn faults_say_where_the_value_came_from() {
+fn errors_name_the_origin_of_the_value() {
     let text = "target: debian\nkernelrelease: 6.1.0-50-amd64\noutput:\n  module: /etc\n";
     let values = merged(&[], &[("DRIVERKIT_GCCVERSION", "x")], text);
     let faults = Request::read(&values).unwrap_err();
@@ -431,7 +431,7 @@ fn faults_say_where_the_value_came_from() {
 }
 
 #[test]
-fn a_configuration_is_decoded_and_named_by_its_digest() {
+fn a_kernel_configuration_is_decoded_and_identified_by_its_digest() {
     // The distribution publishes its own.
     let published = request(&[("target", "flatcar"), ("kernelrelease", "3815.2.0")]).unwrap();
     assert_eq!(published.kernel.config_sha256, None);
@@ -450,7 +450,7 @@ fn a_configuration_is_decoded_and_named_by_its_digest() {
 }
 
 #[test]
-fn images_are_automatic_tagged_or_named() {
+fn images_may_be_automatic_tagged_or_named() {
     for (text, image) in [
         ("auto", Image::Automatic),
         ("auto:0.21.0", Image::Tagged("0.21.0".to_owned())),
@@ -468,7 +468,7 @@ fn images_are_automatic_tagged_or_named() {
 }
 
 #[test]
-fn levels_timeouts_and_proxies() {
+fn log_levels_timeouts_and_proxies_are_checked() {
     assert_eq!(parse_log_level("debug"), Ok(LogLevel::Debug));
     assert!(parse_log_level("loud").is_err());
     assert_eq!(parse_timeout("30").unwrap().as_secs(), 30);
@@ -549,7 +549,7 @@ fn clusters_and_pods_are_checked() {
 }
 
 #[test]
-fn every_key_has_a_bad_value_that_is_tried() {
+fn every_key_has_a_tested_bad_value() {
     // Any text is valid.
     let free = [
         "as",
