@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_an_owner_are_not_those_of_another() {
+    fn values_of_different_owners_are_separate() {
         let memo: OfOwner<String, u8, &str> = OfOwner::default();
         let [one, other] = ["kernel", "kernel"].map(|name| Arc::new(name.to_owned()));
         memo.put(&one, 1, "first");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn more_owners_than_are_remembered_push_others_out() {
+    fn the_oldest_owner_is_evicted() {
         let memo: OfOwner<usize, (), usize> = OfOwner::default();
         let owners: Vec<Arc<usize>> = (0..=OWNERS).map(Arc::new).collect();
         for owner in &owners {

@@ -77,7 +77,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stronger_reason_wins_and_ends_what_runs() {
+    fn a_stronger_stop_reason_wins_and_ends_running_jobs() {
         let stop = Stop::default();
         stop.request(StopReason::FailFast);
         assert!(stop.no_new().is_cancelled() && !stop.now().is_cancelled());

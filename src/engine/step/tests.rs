@@ -46,7 +46,7 @@ fn not_ready(class: FailureClass) -> Result<Work, Halt> {
 }
 
 #[tokio::test]
-async fn many_at_once_do_the_work_once_and_later_ones_find_it() {
+async fn concurrent_callers_do_the_work_once_and_later_ones_find_it_cached() {
     let folder = tempfile::tempdir().unwrap();
     let runner = runner(folder.path(), RetryClasses::default());
     let calls = AtomicUsize::new(0);
@@ -60,7 +60,7 @@ async fn many_at_once_do_the_work_once_and_later_ones_find_it() {
 }
 
 #[tokio::test]
-async fn a_lookup_never_works() {
+async fn a_lookup_never_does_the_work() {
     let folder = tempfile::tempdir().unwrap();
     let runner = runner(folder.path(), RetryClasses::default());
     let never = async { panic!("a lookup did the work") };
@@ -71,7 +71,7 @@ async fn a_lookup_never_works() {
 }
 
 #[tokio::test]
-async fn only_deterministic_failures_of_the_step_itself_are_kept() {
+async fn only_deterministic_failures_of_the_step_itself_are_cached() {
     let folder = tempfile::tempdir().unwrap();
     let runner = runner(folder.path(), RetryClasses::default());
     let calls = AtomicUsize::new(0);
@@ -88,7 +88,7 @@ async fn only_deterministic_failures_of_the_step_itself_are_kept() {
 }
 
 #[tokio::test]
-async fn retry_does_a_kept_failure_again() {
+async fn retry_runs_a_cached_failure_again() {
     let folder = tempfile::tempdir().unwrap();
     let calls = AtomicUsize::new(0);
     let first = runner(folder.path(), RetryClasses::default());
@@ -104,7 +104,7 @@ async fn retry_does_a_kept_failure_again() {
 }
 
 #[tokio::test]
-async fn a_store_that_cannot_be_written_fails_the_build_as_infrastructure() {
+async fn a_store_that_cannot_be_written_is_an_infrastructure_failure() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     crate::fs::write(&file, "in the way").unwrap();
