@@ -122,7 +122,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_is_there_again_beside_what_others_kept() {
+    fn records_of_several_processes_are_merged_on_disk() {
         let folder = tempfile::tempdir().unwrap();
         let mine = ForeignImages::load(folder.path()).unwrap();
         let other = ForeignImages::load(folder.path()).unwrap();

@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn order_and_agreement() {
+    fn gcc_versions_are_ordered_and_matched() {
         assert!(version("4.8") < version("4.8.5"));
         assert!(version("9.4") < version("10"));
         assert!(version("12").agrees_with(&version("12.2.0")));

@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn an_index_file_is_read_and_what_driverkit_skips_is_skipped() {
+    fn an_index_file_is_read_and_entries_are_skipped_as_in_driverkit() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.yaml");
         let good = [
@@ -283,7 +283,7 @@ images:
     }
 
     #[test]
-    fn what_is_no_index_is_refused() {
+    fn invalid_indexes_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("index.yaml");
         for (text, message) in [

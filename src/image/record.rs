@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kept_record_is_read_back() {
+    fn a_written_record_is_read_back() {
         let folder = tempfile::tempdir().expect("folder");
         assert_eq!(
             BuiltImage::load(folder.path(), "bookworm").expect("none yet"),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn an_archive_that_was_cut_or_removed_does_not_count() {
+    fn a_truncated_or_removed_archive_counts_as_missing() {
         let folder = tempfile::tempdir().expect("folder");
         let image = kept(folder.path());
         fs::write(&image.archive, b"root").expect("write");
@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_record_of_another_form_asks_for_a_new_build_and_a_broken_one_is_an_error() {
+    fn a_record_in_another_format_is_ignored_and_a_broken_one_is_an_error() {
         let folder = tempfile::tempdir().expect("folder");
         kept(folder.path());
         let path = record_path(folder.path(), "bookworm");

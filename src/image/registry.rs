@@ -299,7 +299,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_read_as_docker_reads_them() {
+    fn image_names_are_parsed_as_in_docker() {
         for (name, host, path) in [
             (
                 "docker.io/falcosecurity/driverkit-builder",
@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_goes_to_its_own_registry_only() {
+    fn a_login_is_sent_to_its_own_registry_only() {
         let access = RegistryAccess {
             login: Some(Login {
                 registry: "127.0.0.1:5000".to_owned(),
@@ -349,7 +349,7 @@ mod tests {
     }
 
     #[test]
-    fn challenges_are_read() {
+    fn authentication_challenges_are_parsed() {
         let found = parameters(
             "realm=\"https://a/token\",service=\"r.io\", scope=\"repository:x/y:pull,push\",n=1",
         );

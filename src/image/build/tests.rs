@@ -18,7 +18,7 @@ fn mirror(main: &str, security: Option<&str>) -> DebianMirror {
 }
 
 #[test]
-fn sources_take_each_archive_from_its_mirror() {
+fn apt_sources_name_the_mirror_of_each_archive() {
     let archives = [
         DebianArchive::Main,
         DebianArchive::Updates,
@@ -61,7 +61,7 @@ fn the_end_of_the_output_is_kept() {
 
 /// Runs the real mmdebstrap with an empty mirror.
 #[test]
-fn a_failed_build_says_why_and_leaves_what_was_there() {
+fn a_failed_build_reports_the_error_and_keeps_the_old_image() {
     let folder = tempfile::tempdir().expect("folder");
     let empty = tempfile::tempdir().expect("folder");
     let description = description("bookworm");

@@ -23,7 +23,7 @@ fn bad_descriptions_are_refused() {
 }
 
 #[test]
-fn the_project_s_own_descriptions_are_those_of_its_folder() {
+fn built_in_descriptions_equal_those_in_the_images_directory() {
     let folder = Catalogue::read(Path::new("images")).expect("the project's folder");
     let own = Catalogue::of_the_project().expect("good descriptions");
     let names = |catalogue: &Catalogue| -> Vec<String> {

@@ -143,7 +143,7 @@ fn the_first_repository_wins() {
 }
 
 #[test]
-fn a_demanded_version_is_found_or_named() {
+fn a_requested_version_is_found_or_named_in_the_error() {
     let offers = offers(&[("r", PUBLISHED)]);
     assert_eq!(chosen(&offers, "9", "debian", true).unwrap().1, "9.0.0");
     let error = chosen(&offers, "7", "debian", true).unwrap_err();
@@ -155,7 +155,7 @@ fn a_demanded_version_is_found_or_named() {
 }
 
 #[test]
-fn other_architectures_are_not_taken() {
+fn images_of_other_architectures_are_not_used() {
     let offers = offers(&[("r", &["any-x86_64_gcc12.0.0-latest"])]);
     for (architecture, host) in [(ARM64, AMD64), (AMD64, ARM64), (ARM64, ARM64)] {
         let wanted = Wanted {
@@ -172,7 +172,7 @@ fn other_architectures_are_not_taken() {
 
 /// With the images of this repository, kernels of both architectures get the compiler that built them.
 #[test]
-fn own_images() {
+fn the_projects_images_have_the_compilers_of_real_kernels() {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("images");
     let catalogue = super::super::Catalogue::read(&folder).expect("the folder images/");
     let offers: Vec<Offer> = catalogue
