@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn one_url_is_one_package_and_keeps_what_is_known() {
+    fn equal_urls_are_merged_into_one_package() {
         let merged = set(&[
             "http://a/x.deb",
             "http://b/x.deb",
@@ -349,12 +349,12 @@ mod tests {
             "http://a/x.deb",
         ]);
         assert_eq!(merged, set(&["http://b/x.deb", "http://a/x.deb x"]));
-        // Two contents of one URL are a contradiction that nobody here can solve.
+        // Two contents of one URL are a contradiction that cannot be resolved here.
         assert_eq!(set(&["http://a/x.deb x", "http://a/x.deb y"]).len(), 2);
     }
 
     #[test]
-    fn content_is_told_by_digests_or_by_file_names() {
+    fn equal_content_is_recognised_by_digests_or_file_names() {
         for (left, right, expected) in [
             (
                 &["http://a/x.deb", "http://a/y.deb"][..],
