@@ -96,7 +96,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_bracket_that_is_not_closed_is_found() {
+    fn an_unclosed_bracket_is_found() {
         for text in [
             "a = 1\ndrivers = @[\"x\"\n\n[[target]]\nname = \"a\"\n",
             "[[target]]\nkernels = @[{ release = \"6\" }, # ]\n[defaults]\n",

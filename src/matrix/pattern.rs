@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn globs() {
+    fn globs_match_whole_names() {
         assert!(matches_release("*-generic", "5.4.0-51-generic"));
         assert!(!matches_release("*-generic", "5.4.0-51-aws"));
         assert!(matches_release("5.{4,10}.*", "5.10.1-1"));
@@ -409,7 +409,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_kernels() {
+    fn ranges_match_kernel_releases() {
         for (pattern, release, expected) in [
             (">=5.4, <6.9", "5.4.0-51-generic", true),
             (">=5.4, <6.9", "6.8.12-1", true),
@@ -434,7 +434,7 @@ mod tests {
     }
 
     #[test]
-    fn ranges_of_drivers() {
+    fn ranges_match_driver_versions() {
         for (pattern, driver, expected) in [
             (">=9", "9.1.0+driver", true),
             (">=9", "10.0.0+driver", true),
@@ -453,7 +453,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_pattern() {
+    fn invalid_patterns_are_refused() {
         for text in ["", " ", "a[", ">=", ">=abc", ">=5.4,", ">=5.4 <6", "{a"] {
             assert!(text.parse::<Pattern>().is_err(), "{text:?}");
         }
@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn either_spelling_of_an_architecture() {
+    fn both_spellings_of_an_architecture_match() {
         let pattern: Pattern = "x86_64".parse().unwrap();
         assert!(pattern.matches_architecture(Architecture::Amd64));
         assert!(!pattern.matches_architecture(Architecture::Arm64));

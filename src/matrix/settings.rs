@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_and_sizes() {
+    fn times_and_sizes_are_checked() {
         assert_eq!(parse_time("5m"), Ok(Duration::from_mins(5)));
         assert_eq!(parse_time("1h30m"), Ok(Duration::from_mins(90)));
         for text in ["", "5", "-5m", "0s", "1y", "9999h"] {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn compilers_and_images() {
+    fn compilers_and_images_are_checked() {
         assert!(parse_gcc("12").is_ok());
         assert!(parse_gcc("4.9").is_ok());
         assert!(parse_gcc("gcc-12").is_err());

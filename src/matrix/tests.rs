@@ -21,7 +21,7 @@ fn read_text(text: &str) -> Result<Matrix, Vec<String>> {
 const TARGET: &str = "[[target]]\nname = \"centos\"\nkernels = [{ release = \"5.4.0-1\" }]\n";
 
 #[test]
-fn short_files_have_defaults() {
+fn a_short_matrix_gets_defaults() {
     let matrix = read_text(&format!("drivers = [\"8.1.0+driver\"]\n{TARGET}")).unwrap();
     assert_eq!(matrix.architectures, [Architecture::Amd64]);
     assert_eq!(matrix.artifacts, [crate::driver::Artifact::Module]);
@@ -37,7 +37,7 @@ fn short_files_have_defaults() {
 }
 
 #[test]
-fn paths_start_from_the_folder_of_the_file() {
+fn paths_are_relative_to_the_directory_of_the_matrix() {
     let text = r#"
 drivers = ["mine"]
 [driver.mine]
@@ -90,7 +90,7 @@ offline = true
 }
 
 #[test]
-fn sources_are_told_apart_by_all_they_say() {
+fn the_digest_of_a_source_covers_all_its_keys() {
     let digest = |kernels: &str| {
         let text = format!(
             "drivers = [\"8.1.0+driver\"]\n[[target]]\nname = \"debian\"\nkernels = {kernels}\n"
@@ -120,7 +120,7 @@ fn sources_are_told_apart_by_all_they_say() {
 }
 
 #[test]
-fn wrong_sources_are_refused() {
+fn invalid_sources_are_refused() {
     for (kernels, expected) in [
         ("3", "`kernels` has the wrong type"),
         ("[]", "`kernels` is empty"),
@@ -164,7 +164,7 @@ fn wrong_sources_are_refused() {
 }
 
 #[test]
-fn a_misspelt_key_is_compared_with_all_that_could_stand_there() {
+fn a_misspelt_key_is_compared_with_all_valid_keys() {
     let text = "drivers = [\"8.1.0+driver\"]\nartefacts = [\"module\"]\n[[target]]\nname = \"debian\"\nkernels = []\n";
     let file = SourceFile {
         path: "m.toml".into(),
@@ -176,7 +176,7 @@ fn a_misspelt_key_is_compared_with_all_that_could_stand_there() {
 }
 
 #[test]
-fn sources_of_drivers_have_one_place() {
+fn a_driver_has_exactly_one_source() {
     let location = |source: &str| {
         let text = format!("drivers = [\"x\"]\n[driver.x]\nsource = {{ {source} }}\n{TARGET}");
         read_text(&text).map(|matrix| matrix.drivers[0].get_ref().location.clone())
