@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn earliest_day_of_all_locks_is_first_seen() {
+    fn the_earliest_first_seen_day_of_all_locks_is_used() {
         let lock = |kernels: &[(&str, i8)]| -> Vec<(Arc<Kernel>, Date)> {
             let day = |day| jiff::civil::date(2026, 11, day);
             let kernels = kernels.iter();
