@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_that_cannot_be_unpacked_is_said_to_be_so() {
+    fn a_kernel_that_cannot_be_unpacked_is_an_error() {
         let error = |image| bootable(image, Architecture::Arm64).unwrap_err();
         let unknown = error(zboot("lzo", b"\x89LZO and more"));
         assert!(

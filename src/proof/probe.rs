@@ -249,7 +249,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_loaded_says_why() {
+    fn an_invalid_probe_is_replaced_by_the_reason() {
         let layout = laid_out(b"\x7fELF of something else");
         assert!(layout.starts_with(&[0, 0, 0, 0]), "{layout:?}");
         let text = String::from_utf8_lossy(&layout[4..]);
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn programs_that_are_the_same_are_laid_out_once() {
+    fn equal_programs_are_laid_out_once() {
         let return_with =
             |value: u8| [[0xb7, 0, 0, 0, value, 0, 0, 0], [0x95, 0, 0, 0, 0, 0, 0, 0]];
         let mut file = Object::new(

@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_lines_are_cut_and_steps_outlive_a_flood() {
+    fn long_lines_are_cut_and_steps_survive_a_flood_of_output() {
         let flood = "x".repeat(1 << 20) + "\n";
         let mut shown = Shown::default();
         shown.add(b"proof: -1 boot 1\nto the \x1b[31mend\x07\npro");

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn kernel_that_can_be_entered_is_unpacked() {
+    fn a_kernel_with_a_pvh_note_is_unpacked() {
         let kernel = kernel(18);
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&kernel).unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_entered_is_left_to_boot_itself() {
+    fn other_images_are_not_unpacked() {
         let without_note = zstd::encode_all(kernel(17).as_slice(), 1).unwrap();
         assert_eq!(unpacked(&image(&without_note)), None);
         assert_eq!(unpacked(&image(b"\x89LZO")), None);

@@ -18,7 +18,7 @@ fn verdict(steps: &str) -> Verdict {
 }
 
 #[test]
-fn module_that_works_is_loaded() {
+fn a_working_module_is_reported_as_loaded() {
     let loaded = Verdict::Loaded {
         devices: 2,
         parameters: 3,
@@ -27,7 +27,7 @@ fn module_that_works_is_loaded() {
 }
 
 #[test]
-fn refusal_has_the_words_of_the_kernel() {
+fn a_refusal_contains_the_kernels_message() {
     let console = "proof: 0 load 1\n[    4.7] falco: Unknown symbol nowhere (err -2)\nproof: 0 loaded -2\n\
         proof: -1 end 0\n[    4.9] reboot: Restarting system\n";
     let refused = Verdict::Refused {
@@ -38,7 +38,7 @@ fn refusal_has_the_words_of_the_kernel() {
 }
 
 #[test]
-fn steps_are_found_behind_the_time_of_the_kernels_log() {
+fn steps_after_a_timestamp_of_the_kernel_log_are_found() {
     let console = "[    4.361204] proof: 0 load 1\r\n\
         [    4.368088] falco: disagrees about version of symbol module_layout\r\n\
         [    4.369917] proof: 0 loaded -8\r\n[    4.371020] proof: -1 end 0\r\n";
@@ -69,7 +69,7 @@ fn module_after_an_oops_is_not_judged() {
 }
 
 #[test]
-fn missing_steps_and_bad_results_are_told_apart() {
+fn missing_steps_and_bad_results_are_distinguished() {
     let without_end = GOOD.split_once("proof: 0 unloaded").unwrap().0;
     let after = "used".to_owned();
     assert_eq!(verdict(without_end), Verdict::TimedOut { after });
