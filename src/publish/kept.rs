@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shards_are_one_night_and_idle_ones_are_those_of_the_night_before() {
+    fn shards_are_grouped_into_nights_and_missing_ones_come_from_the_night_before() {
         let names = [
             "1-a-1of2", "2-b-2of2", "3-c-2of2", "4-d-1of2", "5-e-2of2", "6-f", "7-g-3of3",
         ];

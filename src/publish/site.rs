@@ -138,7 +138,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_shown_as_on_the_site() {
+    fn sizes_are_printed_as_on_falcos_site() {
         for (bytes, shown) in [
             (9, "9 B"),
             (1023, "1023 B"),
