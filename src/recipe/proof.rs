@@ -386,7 +386,7 @@ mod tests {
     use crate::kernel::{Architecture, Package, PackageSet};
 
     #[test]
-    fn package_is_found_by_what_reports_write_down_of_it() {
+    fn a_package_is_found_by_its_url_in_reports() {
         let packages = ["https://user:s3cret@m/a.rpm", "https://m/b.rpm"];
         let kernel = Kernel {
             target: "fedora".parse().unwrap(),

@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrapper_names_the_program_as_it_was_called() {
+    fn a_wrapper_passes_on_the_name_of_the_program() {
         let base = Path::new("/a/.driverkit-matrix/arm64");
         let text = wrapper(
             Architecture::Arm64,

@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packages_are_found_by_depth() {
+    fn the_package_directory_is_found_by_depth() {
         for (path, package) in [
             (
                 "/usr/lib/linux-kbuild-6.1/scripts",

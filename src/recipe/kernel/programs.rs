@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_can_be_of_another_machine_or_of_a_newer_library() {
+    fn programs_for_another_machine_or_a_newer_library_cannot_run() {
         use Architecture::{Amd64, Arm64};
         let old = program("modpost", Amd64, (2, 34));
         assert!(!old.cannot_run(Amd64, Some((2, 34))) && !old.cannot_run(Amd64, None));
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn sources_must_be_whole() {
+    fn the_sources_of_a_program_must_be_complete() {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str| fs::write(&folder.path().join(name), "").unwrap();
         for name in [
