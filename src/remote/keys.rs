@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_key_is_believed_and_the_first_signs() {
+    fn every_key_is_accepted_and_the_first_signs() {
         let old = Keys::of_text("an-old-key-of-some-length").unwrap();
         let both = "# new\na-new-key-of-some-length\n\nan-old-key-of-some-length\n";
         let both = Keys::of_text(both).unwrap();

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_packed_is_read() {
+    fn a_pack_is_read_back() {
         let trust = trust(Some(KEY), false);
         let lines = open(&pack(&trust), &trust).unwrap();
         let mut found = Vec::new();
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn pack_of_a_stranger_is_refused_for_what_it_is() {
+    fn packs_that_are_unsigned_or_signed_with_another_key_are_refused() {
         let (own, other) = (
             trust(Some(KEY), false),
             trust(Some("another-key-of-length"), false),
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_none_are_named() {
+    fn invalid_lines_are_named() {
         for (lines, number) in [
             (&b"C x 1\n"[..], 1),
             (b"R http://h/a {}\nX\n", 2),
