@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_requests_are_said_at_longer_and_longer_intervals() {
+    fn long_requests_are_reported_at_growing_intervals() {
         let is_asking = Arc::new(AtomicBool::new(true));
         let asking = Arc::clone(&is_asking);
         let mut asked = Asked::new(move || {

@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn known_durations_count_and_others_are_guessed() {
+    fn known_durations_are_used_and_others_are_estimated() {
         let minute = Duration::from_mins(1);
         let mut expected = Expected::default();
         assert_eq!(expected.remaining(2, None), None);

@@ -149,7 +149,7 @@ mod tests {
     use crate::report::journal::Journal;
 
     #[test]
-    fn a_journal_that_has_just_begun_is_waited_for() {
+    fn an_empty_journal_is_waited_for() {
         let out = tempfile::tempdir().unwrap();
         let state = out.path().join(STATE_FOLDER);
         let path = state.join("journal.jsonl");

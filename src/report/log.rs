@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unfinished_log_leaves_the_old_one() {
+    fn an_unfinished_log_keeps_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b.log.zst");
         let mut old = LogWriter::create(&path, "run it", LogLimits::default()).unwrap();
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_is_one_line() {
+    fn line_breaks_in_the_first_line_are_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("b.log.zst");
         let log = LogWriter::create(&path, "run a\nb", LogLimits::default()).unwrap();
@@ -231,7 +231,7 @@ mod tests {
         /// However the input is split: the log has all bytes, or exactly head and tail with the number of omitted
         /// bytes.
         #[test]
-        fn head_and_tail_are_exact(
+        fn a_log_has_all_bytes_or_exactly_head_and_tail(
             pieces in proptest::collection::vec(proptest::collection::vec(b'a'..=b'z', 0..40), 0..12),
             head_bytes in 0_usize..60,
             tail_bytes in 0_usize..60,

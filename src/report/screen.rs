@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_end_with_their_text_and_the_cursor_waits_at_the_left() {
+    fn drawn_lines_have_no_trailing_blanks_and_end_at_the_left() {
         let mut drawing = Drawing::default();
         for text in ["one  ", "   ", "", "  ", "[=> ]", ""] {
             drawing.line(text);

@@ -136,7 +136,7 @@ mod tests {
     use crate::failure::Phase;
 
     #[test]
-    fn downloads_have_servers_and_answers_in_common() {
+    fn download_failures_are_grouped_by_servers_and_answers() {
         let of = |text: &str| {
             let failure = Failure::new(FailureClass::Download, Phase::Fetch, text);
             without_names(&failure, [])
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn names_numbers_and_digests_make_no_difference() {
+    fn names_numbers_and_digests_are_ignored() {
         let failure = |text: &str| Failure::new(FailureClass::Download, Phase::Fetch, text);
         let one = without_names(
             &failure("a_6.1.0-1.deb: 404 for 0123456789abcdef (attempt 3)"),

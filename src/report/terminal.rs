@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn environment_decides() {
+    fn the_environment_sets_the_style() {
         assert_eq!(style(true, &[]), (true, true));
         assert_eq!(style(false, &[]), (false, false));
         assert_eq!(style(true, &[("NO_COLOR", "1")]), (true, false));
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_text_cannot_steer_the_terminal() {
+    fn control_characters_are_replaced() {
         assert_eq!(clean("plain ä"), "plain ä");
         assert_eq!(clean("a\u{1b}]0;title\u{7}b"), "a\u{fffd}]0;title\u{fffd}b");
         assert_eq!(clean("a\r\n\tb\u{9b}2J"), "a   b\u{fffd}2J");

@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_read_well() {
+    fn durations_are_printed_with_two_units_at_most() {
         let text = |millis| duration(Duration::from_millis(millis));
         assert_eq!(text(0), "0.0s");
         assert_eq!(text(14_249), "14.2s");
@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn names_lose_their_middle() {
+    fn long_names_are_shortened_in_the_middle() {
         assert_eq!(shorten(&"abcdefgh", 8), "abcdefgh");
         assert_eq!(shorten(&"abcdefghi", 8), "abc…fghi");
         assert_eq!(shorten(&"ääääääääääää", 5), "ää…ää");

@@ -374,7 +374,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_are_short() {
+    fn seconds_are_rounded_down_to_milliseconds() {
         assert_eq!(
             seconds(Duration::from_nanos(14_200_499_999)).to_string(),
             "14.2"

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_gravest_status_stands_for_a_build() {
+    fn a_build_has_the_worst_status_of_its_artifacts() {
         use Status::{Built, Cached, Cancelled, Error, Failed, NotRun};
         assert_eq!(gravest([Built, Failed].into_iter()), Failed);
         assert_eq!(gravest([Error, Failed].into_iter()), Failed);

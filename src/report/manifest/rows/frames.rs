@@ -312,7 +312,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn frame_that_holds_more_than_its_limit_is_refused() {
+    fn a_frame_larger_than_its_limit_is_refused() {
         let bomb = zstd::encode_all(&vec![0; 3 << 20][..], 3).unwrap();
         assert!(bomb.len() < 1 << 10);
         assert_eq!(decoded(&bomb, 3 << 20).unwrap().len(), 3 << 20);
