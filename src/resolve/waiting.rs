@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn blank_screen_is_not_left_blank() {
+    fn a_wait_is_reported_sooner_while_the_screen_is_empty() {
         let context = Context {
             listener: Box::new(Screen::default()),
             ..Context::new("cache".into())
