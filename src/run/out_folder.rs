@@ -397,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn placed_once_and_replaced_when_changed() {
+    fn an_artifact_is_placed_once_and_replaced_if_changed() {
         let (folder, store, out, digest) = folders();
         let path = Path::new("v/x86_64/falco.ko");
         let place = |out: &OutFolder| out.place(&store, path, digest, 6).unwrap();
@@ -413,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_lost_its_state_is_compared_by_content() {
+    fn an_output_directory_without_state_is_compared_by_content() {
         let (folder, store, out, digest) = folders();
         let path = Path::new("falco.ko");
         out.place(&store, path, digest, 6).unwrap();
@@ -422,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn single_files_are_written_and_nothing_beside_them() {
+    fn single_files_are_written_and_no_other_files() {
         let (folder, store, _, digest) = folders();
         let output = folder.path().join("new/falco.ko");
         let path = Path::new("v/x86_64/falco.ko");

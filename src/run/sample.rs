@@ -91,7 +91,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shares_and_numbers_are_read() {
+    fn percentages_and_numbers_are_parsed() {
         for (text, of_1000) in [
             ("1%", 10),
             ("0.01%", 1),

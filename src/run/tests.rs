@@ -86,7 +86,7 @@ fn open_if_read(pipe: &Path) -> Option<File> {
 
 /// The headers' Makefile is a pipe when builds start, so reading the tree takes until the test lets it end.
 #[test]
-fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
+fn a_signal_ends_a_run_during_file_work_of_its_builds() {
     let folder = tempfile::tempdir().unwrap();
     let headers = folder.path().join("headers");
     crate::fs::create_folder(&headers).unwrap();
@@ -146,7 +146,7 @@ fn signal_ends_a_run_while_file_work_of_its_builds_goes_on() {
 }
 
 #[test]
-fn newest_of_a_series_is_proven_and_each_other_once_a_round() {
+fn the_newest_of_a_series_is_proven_and_the_others_once_each_round() {
     let folder = tempfile::tempdir().unwrap();
     let plan = plan_of(folder.path());
     let newest = plan

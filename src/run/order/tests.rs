@@ -33,7 +33,7 @@ fn add(history: &mut History, build: &Build, took: Duration) {
 }
 
 #[test]
-fn longest_kernels_first_and_builds_of_a_kernel_together() {
+fn the_longest_kernels_come_first_and_builds_of_a_kernel_stay_together() {
     let short = build("6.1.1-1-amd64", "1");
     let long = build("6.1.2-1-amd64", "1");
     let long_too = build("6.1.2-1-amd64", "2");
@@ -47,7 +47,7 @@ fn longest_kernels_first_and_builds_of_a_kernel_together() {
 }
 
 #[test]
-fn a_build_never_seen_counts_as_the_mean_of_its_driver() {
+fn an_unknown_build_is_estimated_by_the_mean_of_its_driver() {
     let mut history = History::default();
     add(
         &mut history,
