@@ -86,7 +86,7 @@ mod tests {
     use crate::fs;
 
     #[test]
-    fn answers_are_read_and_missing_ones_left_out() {
+    fn answers_are_parsed_and_missing_ones_left_out() {
         let output = tempfile::tempdir().unwrap();
         for (id, status) in [("a", "0\n"), ("b", "2\n"), ("broken", "?\n")] {
             fs::write(

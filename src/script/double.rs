@@ -27,7 +27,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variation_follows_the_prelude_of_every_script() {
+    fn the_variation_is_inserted_after_the_prelude() {
         let prelude = include_str!("../../templates/prelude.sh");
         let script = varied(&format!("{prelude}make\n")).unwrap();
         assert_eq!(script.matches(VARIATION).count(), 1);

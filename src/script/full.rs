@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn failed_script_says_that_its_file_system_is_full() {
+    fn a_failed_script_reports_a_full_file_system() {
         for (stat, script, code, is_said) in [
             ("0 99/100", "exit 7", 7, true),
             ("99 0/100", "false", 1, true),

@@ -28,7 +28,7 @@ fn error(file: &str, line: u32, message: &str) -> LogFindings {
 }
 
 #[test]
-fn logs_of_good_steps_hold_no_error() {
+fn logs_of_successful_steps_contain_no_error() {
     for (phase, name) in [
         (Phase::Module, "module-6.1-arm64-good"),
         (Phase::Probe, "probe-6.12-good"),
@@ -109,7 +109,7 @@ fn the_first_compiler_error_is_found_in_real_logs() {
 }
 
 #[test]
-fn what_the_toolchain_lacks_is_found_in_real_logs() {
+fn missing_parts_of_the_toolchain_are_found_in_real_logs() {
     use ToolchainDefect::{MissingProgram, UnknownFlag};
     for (phase, name, expected) in [
         (
@@ -152,7 +152,7 @@ fn what_the_toolchain_lacks_is_found_in_real_logs() {
 }
 
 #[test]
-fn single_lines() {
+fn single_lines_of_toolchain_defects_are_recognised() {
     use ToolchainDefect::{ForeignProgram, MissingLibrary, MissingProgram, UnknownFlag};
     for (lines, expected) in [
         (
@@ -190,7 +190,7 @@ fn single_lines() {
 }
 
 #[test]
-fn noise_is_not_believed() {
+fn noise_is_not_classified_as_a_defect() {
     for noise in [
         "expr: syntax error: unexpected argument '1'",
         "/bin/sh: 1: dpkg: not found\n  CC [M]  /tmp/build/driver/main.o\nmain.c:3:1: error: real",
@@ -242,7 +242,7 @@ fn unrecognised_failure_shows_the_last_lines_that_are_not_noise() {
 }
 
 #[test]
-fn errors_of_public_reports_are_recognised() {
+fn errors_from_public_bug_reports_are_recognised() {
     for (log, class, message) in [
         (
             "main.o: error: objtool: f_sys_open+0x1a: call to {dynamic}() with UACCESS enabled\nmake[3]: *** [x:1: main.o] Error 255",
@@ -319,7 +319,7 @@ fn errors_of_public_reports_are_recognised() {
 }
 
 #[test]
-fn pieces_may_end_anywhere() {
+fn a_log_may_be_split_anywhere() {
     let text = log("module-2022-on-7.2");
     let whole = classify_log(Phase::Module, text.lines());
     for size in [1, 7, 4096] {
@@ -340,7 +340,7 @@ fn pieces_may_end_anywhere() {
 }
 
 #[test]
-fn what_the_machine_did_is_no_failure_of_the_driver() {
+fn faults_of_the_machine_are_no_failure_of_the_driver() {
     for (line, code, class) in [
         (
             "strip: /out/module.ko: No space left on device",
@@ -441,7 +441,7 @@ fn what_the_machine_did_is_no_failure_of_the_driver() {
 }
 
 #[test]
-fn shells_of_checks_see_the_same_faults_of_the_machine() {
+fn check_scripts_recognise_the_same_faults_of_the_machine() {
     for (line, is_fault) in [
         ("x: No space left on device", true),
         ("make: *** [x] Error 137", true),

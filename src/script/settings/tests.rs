@@ -78,7 +78,7 @@ fn character_width(text: &str) -> usize {
 }
 
 #[test]
-fn no_template_prints_where_quoting_does_not_protect() {
+fn no_template_prints_a_value_where_quoting_does_not_protect() {
     for (name, text) in TEMPLATES {
         assert_eq!(unprotected_prints(text), Vec::<usize>::new(), "{name}");
         for forbidden in ["safe", "autoescape", "{% raw"] {
@@ -111,7 +111,7 @@ fn a_template_that_would_print_an_unprotected_value_is_found() {
 }
 
 #[test]
-fn safe_does_not_switch_quoting_off() {
+fn the_filter_safe_does_not_disable_quoting() {
     let mut environment = empty_environment();
     environment
         .add_template("t.sh", "echo {{ value|safe }}")
@@ -125,7 +125,7 @@ fn safe_does_not_switch_quoting_off() {
 }
 
 #[test]
-fn what_cannot_be_printed_is_an_error() {
+fn values_that_cannot_be_printed_are_errors() {
     let environment = empty_environment();
     for (template, value) in [
         ("{{ missing }}", "x"),
@@ -159,7 +159,7 @@ fn through_shell(value: &str) -> String {
 }
 
 #[test]
-fn hostile_values_reach_the_shell_as_they_are() {
+fn hostile_values_reach_the_shell_unchanged() {
     for value in HOSTILE {
         assert_eq!(through_shell(value), value);
     }
@@ -230,7 +230,7 @@ fn scripts(text: &str) -> Vec<String> {
 }
 
 #[test]
-fn scripts_with_hostile_values_hold_the_same_commands() {
+fn scripts_with_hostile_values_contain_the_same_commands() {
     for value in HOSTILE {
         for script in scripts(value) {
             let checked = Command::new("sh")
@@ -298,7 +298,7 @@ fn compilers_are_named_as_debian_names_them() {
 }
 
 #[test]
-fn make_sees_the_variables_of_its_flags_as_they_are() {
+fn make_receives_the_variables_of_its_flags_unchanged() {
     let folder = tempfile::tempdir().unwrap();
     let makefile = folder.path().join("Makefile");
     crate::fs::write(&makefile, "all:\n\t@printf '%s' '$(VALUE)'\n").unwrap();
@@ -326,7 +326,7 @@ fn template_digests_differ_by_step() {
 }
 
 #[test]
-fn a_package_manager_is_asked_for_exactly_the_wanted_packages() {
+fn a_package_manager_gets_exactly_the_wanted_packages() {
     let render = |manager| {
         render_download(&DownloadSettings {
             manager,
