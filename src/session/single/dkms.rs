@@ -294,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_of_a_configuration() {
+    fn values_of_a_configuration_are_parsed() {
         let text =
             "PACKAGE_NAME=\"scap\"\n PACKAGE_VERSION='0.20.0'\nBUILT_MODULE_NAME[0] = scap\n";
         assert_eq!(value_of(text, "PACKAGE_NAME").as_deref(), Some("scap"));
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_error_is_a_compilers_when_there_is_one() {
+    fn the_first_error_is_a_compiler_error_if_there_is_one() {
         assert_eq!(
             first_error("a\nb.c:1: error: c\nError! d\n"),
             "b.c:1: error: c"
