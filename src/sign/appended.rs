@@ -51,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn module_without_whole_signature_has_none() {
+    fn a_module_with_an_incomplete_signature_counts_as_unsigned() {
         let signed = append(b"", b"signature");
         for broken in [&signed[1..], &signed[..signed.len() - 1], MAGIC, b""] {
             assert_eq!(split(broken), None);

@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn error_has_reasons_and_no_secret() {
+    async fn an_error_contains_the_reason_and_no_secret() {
         let script = "echo 'Engine \"pkcs11\" set.' >&2; echo 'no key at hunter2' >&2; \
                       echo '80AB:error:1C8:Provider routines:f:bad decrypt:c.c:124:' >&2; exit 1";
         let mut command = Command::new("sh");
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn program_that_does_not_exist_is_named() {
+    async fn a_missing_program_is_named() {
         let mut command = Command::new("/nowhere/sign-file");
         let error = output(&mut command, About::Command, "sign", None).await;
         let error = error.unwrap_err();
