@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_checks_of_different_names_are_one() {
+    fn equal_checks_with_different_names_have_one_digest() {
         let folder = driver(&[
             ("configure/A/build.sh", "make"),
             ("configure/A/test.c", "x"),
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_that_reaches_out_of_the_driver_is_refused() {
+    fn a_check_with_files_outside_of_the_driver_is_refused() {
         let folder = driver(&[
             ("configure/A/build.sh", "make"),
             ("configure/A/test.c", "#include \"../../../etc/passwd\"\n"),

@@ -56,7 +56,7 @@ mod tests {
     use crate::source::read_source;
 
     #[test]
-    fn only_what_a_build_needs_of_a_checkout_is_copied() {
+    fn only_files_that_a_build_needs_are_copied() {
         let folder = tempfile::tempdir().unwrap();
         for path in [
             "driver/CMakeLists.txt",

@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn commits_are_found_by_any_name_and_what_is_not_committed_does_not_count() {
+    fn commits_are_found_by_any_name_and_uncommitted_changes_are_ignored() {
         let folder = tempfile::tempdir().unwrap();
         let clone = folder.path().join("clone");
         fs::write(&clone.join("driver/main.c"), "one").unwrap();

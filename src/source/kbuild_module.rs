@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_of_kbuild_and_nothing_else_is_known_by_its_objects() {
+    fn the_objects_of_a_plain_kbuild_module_are_found() {
         let rest = "\nclean:\n\t$(MAKE) -C $(KERNELDIR) M=$(TOP) clean\n";
         let two = GOALS.replace("test.o", "a.o  b.o");
         for (goals, rest, objects) in [
@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_does_more_is_left_to_its_own_script() {
+    fn other_makefiles_are_left_to_their_own_script() {
         for goals in [
             "",
             "obj-m += a.o\n",

@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_refused() {
+    fn other_layouts_are_refused() {
         let other = folder(&[("README.md", ""), ("x.c", "")]);
         let error = read_source(other.path()).unwrap_err();
         assert!(matches!(error, SourceError::Layout(_)), "{error}");

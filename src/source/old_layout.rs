@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_are_left_out_where_there_are_none_and_refused_where_they_are_not() {
+    fn missing_versions_are_left_out_and_invalid_ones_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let files = ForeignFolder::open(folder.path()).unwrap();
         let config = || driver_config(&files, folder.path(), &driver());
