@@ -14,7 +14,7 @@ fn blobs_are_found_by_digest() {
 }
 
 #[test]
-fn a_blob_that_changed_is_not_whole_and_is_removed() {
+fn a_changed_blob_is_detected_and_removed() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), "one").unwrap();
     let (digest, _) = store.put_blob("abc".as_bytes()).unwrap();
@@ -27,7 +27,7 @@ fn a_blob_that_changed_is_not_whole_and_is_removed() {
 }
 
 #[test]
-fn leftovers_of_dead_runs_go_and_those_of_live_ones_stay() {
+fn leftovers_of_dead_runs_only_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     let dead = folder.path().join("temporary/dead/work-1");
     std::fs::create_dir_all(&dead).unwrap();
@@ -39,7 +39,7 @@ fn leftovers_of_dead_runs_go_and_those_of_live_ones_stay() {
 }
 
 #[test]
-fn a_tree_that_is_there_is_kept() {
+fn an_existing_tree_is_kept() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), "one").unwrap();
     let digest = Sha256::of("tree");
@@ -56,7 +56,7 @@ fn a_tree_that_is_there_is_kept() {
 }
 
 #[test]
-fn tree_is_readable_for_everyone_whatever_its_modes_were() {
+fn a_stored_tree_is_readable_for_everyone() {
     use std::os::unix::fs::PermissionsExt as _;
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), "one").unwrap();
@@ -88,7 +88,7 @@ fn tree_is_readable_for_everyone_whatever_its_modes_were() {
 }
 
 #[test]
-fn tree_that_was_written_to_is_noticed_and_discarded() {
+fn a_modified_tree_is_detected_and_discarded() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path(), "one").unwrap();
     let digest = Sha256::of("tree");
@@ -112,7 +112,7 @@ fn tree_that_was_written_to_is_noticed_and_discarded() {
         store.discard_tree(&found).unwrap();
         assert!(!store.has_tree(digest));
         put();
-        // It is another one by now.
+        // The tree has been replaced in the meantime.
         store.discard_tree(&found).unwrap();
         assert!(store.has_tree(digest));
         store
@@ -122,7 +122,7 @@ fn tree_that_was_written_to_is_noticed_and_discarded() {
 }
 
 #[test]
-fn what_killed_runs_were_writing_is_swept() {
+fn unfinished_files_of_killed_runs_are_removed() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir_all(folder.path().join("temporary/dead")).unwrap();
     let left = ["blobs/ab/.dkm-tmp-1", "outcomes/v1/ab/.dkm-tmp-2"];
