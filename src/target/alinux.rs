@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn all_repositories_are_asked() {
+    fn the_urls_include_all_repositories() {
         let text = "alinux 4.19.91-0.41.git.67a612f5f.al8.aarch64 1 arm64";
         let kernel3 = kernel(text).0;
         let found = addresses(&ALINUX, &kernel3);

@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn point_release_first_then_the_moving_name() {
+    fn the_point_release_comes_before_the_major_release() {
         let kernel8 = kernel("almalinux 4.18.0-553.el8_10.x86_64 1 amd64").0;
         let file = "BaseOS/x86_64/os/Packages/kernel-devel-4.18.0-553.el8_10.x86_64.rpm";
         assert_eq!(

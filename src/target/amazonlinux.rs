@@ -121,7 +121,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn first_generation_has_six_places() {
+    fn the_first_generation_has_six_urls() {
         let kernel = kernel("amazonlinux 4.14.128-87.105.amzn1.x86_64 1 amd64").0;
         let found = addresses(&AMAZON_LINUX, &kernel);
         assert_eq!(found.len(), 6);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn later_ones_take_what_a_list_names() {
+    fn later_generations_need_named_packages() {
         let text = "amazonlinux2 5.4.95-42.163.amzn2.x86_64 1 amd64";
         let bare = kernel(text).0;
         let error = AMAZON_LINUX_2.header_packages(&bare, Architecture::Amd64);
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn generations_are_told_apart() {
+    fn releases_of_other_generations_are_refused() {
         let check = |target: &KernelDevel, release: &str| {
             target.check_release(&release.parse().unwrap(), Architecture::Amd64)
         };
@@ -170,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn gcc_and_linker() {
+    fn gcc_and_linker_depend_on_the_kernel() {
         for (text, gcc) in [
             ("amazonlinux2 5.10.102-99.473.amzn2.x86_64 1 amd64", "10"),
             ("amazonlinux2 5.4.95-42.163.amzn2.x86_64 1 amd64", "11"),

@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn arm_has_one_package_and_two_forms() {
+    fn arm_kernels_have_one_package_and_two_forms_of_release() {
         let kernel = kernel("arch 5.10.12-1-ARCH 1 arm64").0;
         assert!(
             addresses(&Arch, &kernel)[1]
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_of_others_are_refused() {
+    fn releases_of_other_distributions_are_refused() {
         for release in [
             "5.15.0-91-generic",
             "5.10.0-18-amd64",

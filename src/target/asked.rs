@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_hosts_ask_by() {
+    fn the_names_that_loaders_request_are_found() {
         for (text, own, other) in [
             ("debian 6.1.176-1-amd64 1 amd64", true, None),
             ("debian 6.1.21-v8+ 1642 arm64", false, None),

@@ -179,7 +179,7 @@ mod tests {
     use crate::kernel::Architecture;
 
     #[test]
-    fn folders_of_point_releases() {
+    fn urls_name_the_directory_of_the_point_release() {
         for (release, folder) in [
             ("3.10.0-957.el7.x86_64", "7.6.1810/os/x86_64/Packages"),
             (
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn builds_of_no_release_are_refused() {
+    fn builds_of_no_point_release_are_refused() {
         for (release, text) in [
             ("3.10.0-958.el7.x86_64", "no point release of CentOS 7"),
             ("6.0.0-1.el7.elrepo.x86_64", "ELRepo"),
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn gcc_of_each_generation() {
+    fn gcc_depends_on_the_generation() {
         for (release, gcc) in [
             ("2.6.32-754.el6.x86_64", "4.8"),
             ("3.10.0-957.el7.x86_64", "4.8.5"),

@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn number_is_in_the_mark() {
+    fn the_release_number_is_read_from_the_kernel_release() {
         let kernel = kernel("fedora 5.17.5-300.fc36.aarch64 1 arm64").0;
         let found = addresses(&FEDORA, &kernel);
         assert_eq!(

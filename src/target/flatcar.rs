@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn list_of_packages_says_kernel_and_compiler() {
+    fn the_list_of_packages_gives_kernel_and_compiler() {
         let text = "sys-devel/gcc-config-2.5::x\nsys-devel/gcc-10.3.0-r2::portage-stable\n\
                     sys-kernel/coreos-firmware-2022-r1::x\nsys-kernel/coreos-kernel-5.15.63::coreos\n";
         let upstream = Flatcar.read_upstream(text).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn channel_is_guessed_or_read_from_the_list() {
+    fn the_channel_is_guessed_or_read_from_a_named_url() {
         let bare = |release: &str| kernel(&format!("flatcar {release} 1 arm64")).0;
         assert_eq!(channels(&bare("3033.2.4"))[0], "stable");
         assert_eq!(channels(&bare("3033.1.0"))[0], "beta");
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn releases() {
+    fn releases_are_checked() {
         for (release, is_good) in [
             ("3185.0.0", true),
             ("1688.5.3", true),

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn table() {
+    fn gcc_depends_on_the_kernel_release() {
         for (release, gcc) in [
             ("4.15.0-188", "8"),
             ("5.15.0-24-lowlatency", "12"),

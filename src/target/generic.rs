@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_named_package_is_taken_and_one_must_be_named() {
+    fn all_named_packages_are_used_and_one_is_required() {
         let bare = kernel("generic 6.6.30-acme 1 amd64").0;
         let error = Generic.header_packages(&bare, Architecture::Amd64);
         assert!(error.unwrap_err().to_string().contains("`headers`"));

@@ -24,7 +24,7 @@ mod tests {
     use crate::kernel::Architecture;
 
     #[test]
-    fn source_compiler_and_releases() {
+    fn source_and_compiler_follow_from_the_release() {
         for (release, gcc) in [("4.19.202", "8"), ("5.10.57", "10"), ("6.6.95", "12")] {
             let kernel = kernel(&format!("minikube {release} 1_1.26.0 amd64")).0;
             assert_eq!(MINIKUBE.default_gcc(&kernel), gcc);

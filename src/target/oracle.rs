@@ -159,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn repositories_of_kernel_lines() {
+    fn urls_name_the_repository_of_the_kernel_line() {
         for (release, path) in [
             (
                 "2.6.32-696.23.1.el6.x86_64",
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn loader_calls_oracles_kernels_number_two() {
+    fn loader_names_of_oracle_kernels_use_the_other_version() {
         let old = kernel("ol 5.4.17-2136.311.6.el8uek.x86_64 1 amd64").0;
         assert_eq!(ORACLE.loader_name(&old).unwrap().version.as_str(), "2");
         for (version, other) in [("1", "2"), ("2", "1")] {

@@ -174,7 +174,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mirrors_of_one_file_are_one_package() {
+    fn urls_of_one_file_on_several_mirrors_are_one_package() {
         let kernel = kernel("ubuntu-aws 4.15.0-1009-aws 9 amd64")
             .with("http://a/l/x_1%2Bb.deb")
             .with("http://b/pool/y_2.deb")
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn equal_digests_are_one_package_whatever_it_is_called() {
+    fn files_with_equal_digests_are_one_package() {
         let mut kernel = kernel("centos 3.10.0-957.el7.x86_64 1 amd64")
             .with("http://a/x.rpm")
             .with("http://b/y.rpm")
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn climbing_addresses_are_resolved() {
+    fn parent_segments_in_urls_are_resolved() {
         let url = "http://host/2/core/2.0/x86_64/3d/../../../../../blobstore/26/kernel-devel.rpm";
         assert_eq!(
             &*resolve(&url.into()),
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn architectures_are_told_by_name() {
+    fn architectures_are_read_from_file_names() {
         for (file, architecture) in [
             ("a_1_amd64.deb", Some(Architecture::Amd64)),
             ("a-1.aarch64.rpm", Some(Architecture::Arm64)),
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn formats_are_told_by_name() {
+    fn formats_are_read_from_file_names() {
         for (name, format) in [
             ("a_1_all.deb", Some(PackageFormat::Deb)),
             ("a.rpm", Some(PackageFormat::Rpm)),

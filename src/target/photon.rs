@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn flavours_are_told_apart() {
+    fn packages_of_another_flavour_are_refused() {
         let find = |release: &str, file: &str| {
             let kernel = kernel(&format!("photon {release} 1 amd64"));
             let kernel = kernel.with(&format!("http://a/{file}")).0;
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_of_others_are_refused() {
+    fn releases_of_other_distributions_are_refused() {
         for release in [
             "5.10.118-10.ph4-esx",
             "5.10.0-18-amd64",

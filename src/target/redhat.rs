@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn yum_is_asked_unless_packages_are_named() {
+    fn yum_is_used_unless_packages_are_named() {
         let text = "redhat 4.18.0-372.9.1.el8.x86_64 1 amd64";
         let bare = kernel(text).0;
         assert_eq!(

@@ -281,7 +281,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_release_is_of_the_targets_that_build_such_kernels() {
+    fn a_release_of_another_distribution_is_refused_with_its_targets() {
         let check = |text: &str| {
             let kernel = kernel(text).0;
             check_release(&kernel.target, &kernel.release, kernel.architecture)
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn named_packages_are_read_by_the_rules_that_know_them() {
+    fn named_packages_follow_the_rules_of_the_target_or_generic_ones() {
         for (text, file, is_generic) in [
             (
                 "rocky 5.14.0-284.11.1.el9_2.x86_64 1 amd64",

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn header_packages_are_told_by_their_names() {
+    fn header_packages_are_recognised_by_name() {
         for (name, is_header) in [
             ("kernel-devel", true),
             ("kernel6.18-devel", true),

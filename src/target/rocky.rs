@@ -38,7 +38,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pub_first_then_the_vault() {
+    fn pub_comes_before_the_vault() {
         let kernel = kernel("rocky 5.14.0-284.11.1.el9_2.x86_64 1 amd64").0;
         let file = "AppStream/x86_64/os/Packages/k/kernel-devel-5.14.0-284.11.1.el9_2.x86_64.rpm";
         assert_eq!(

@@ -425,7 +425,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_of_releases() {
+    fn releases_are_split_into_parts() {
         let parse = |release| RpmRelease::parse(release, Architecture::Amd64, is_enterprise_mark);
         let found = parse("4.18.0-553.5.1.el8_10.x86_64").unwrap();
         assert_eq!((found.version, found.tag), ("4.18.0", "el8_10"));
@@ -460,7 +460,7 @@ mod tests {
     }
 
     #[test]
-    fn header_packages_name_the_kernels_that_they_are_for() {
+    fn the_kernel_release_is_derived_from_the_header_package() {
         for (name, version, release, kernel) in [
             (
                 "kernel-devel",
@@ -522,7 +522,7 @@ mod tests {
     }
 
     #[test]
-    fn variants_have_packages_and_directories_of_their_own() {
+    fn variants_have_their_own_packages_and_directories() {
         for (text, file, folder) in [
             (
                 "rocky 5.14.0-427.13.1.el9_4.aarch64+64k 1 arm64",

@@ -88,7 +88,7 @@ mod tests {
     use super::super::testing::kernel;
 
     #[test]
-    fn lines_of_no_release_are_interim() {
+    fn lines_without_a_release_are_interim() {
         for (text, expected) in [
             ("ubuntu-azure 5.13.0-1006-azure 7 amd64", true),
             ("ubuntu-azure 5.13.0-1006-azure 7~20.04.1 amd64", true),
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_and_lines() {
+    fn a_series_is_a_release_with_a_line() {
         for (text, series) in [
             ("centos 4.18.0-553.5.1.el8_10.x86_64 1 amd64", "el8"),
             ("centos 5.14.0-168.el9.x86_64 1 amd64", "el9"),

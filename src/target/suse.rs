@@ -384,7 +384,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn two_packages_and_one_folder() {
+    fn urls_of_both_packages_are_derived() {
         let kernel = kernel("opensuse 5.14.21-150400.22.1.x86_64 1 amd64").0;
         let found = OpenSuse
             .header_packages(&kernel, Architecture::Amd64)
@@ -416,7 +416,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_name_their_distribution() {
+    fn releases_lead_to_their_repository_and_others_are_refused() {
         for (release, part) in [
             ("5.3.18-lp152.19.2.x86_64", "leap/15.2/repo/oss"),
             ("5.14.21-150500.55.7.1.x86_64", "leap/15.5/repo/oss"),
@@ -442,7 +442,7 @@ mod tests {
     }
 
     #[test]
-    fn leap_16_is_leap_and_flavours_have_trees_of_their_own() {
+    fn leap_16_is_recognised_and_flavours_have_their_own_trees() {
         let leap = kernel("opensuse 6.12.0-160000.5.1.x86_64 1 amd64").0;
         let name = OpenSuse.loader_name(&leap).unwrap();
         assert_eq!(
@@ -481,7 +481,7 @@ mod tests {
     }
 
     #[test]
-    fn mirrors_are_one_download_and_sets_must_be_whole() {
+    fn urls_on_mirrors_are_grouped_and_package_sets_must_be_complete() {
         let text = "opensuse 5.14.21-150400.22.1.x86_64 1 amd64";
         let tree = "kernel-default-devel-5.14.21-150400.22.1.x86_64.rpm";
         let sources = "kernel-devel-5.14.21-150400.22.1.noarch.rpm";
@@ -505,7 +505,7 @@ mod tests {
     }
 
     #[test]
-    fn sles_asks_its_package_manager() {
+    fn sles_uses_its_package_manager() {
         let kernel = kernel("sles 5.14.21-150400.22.1.x86_64 1 amd64").0;
         let Ok(TreeKind::Subscription(found)) = Sles.tree_kind(&kernel) else {
             panic!("no subscription");

@@ -21,7 +21,7 @@ mod tests {
     use crate::kernel::Architecture;
 
     #[test]
-    fn both_spellings_are_one_kernel() {
+    fn both_spellings_are_the_same_kernel() {
         for release in ["5.15.85-talos", "5.15.85"] {
             let kernel = kernel(&format!("talos {release} 1_v1.3.1 arm64")).0;
             assert_eq!(TALOS.uts_releases(&kernel).unwrap(), ["5.15.85-talos"]);

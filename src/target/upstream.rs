@@ -221,7 +221,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn releases_and_their_sources() {
+    fn the_source_follows_from_the_release() {
         let cdn = "https://cdn.kernel.org/pub/linux/kernel";
         let snapshot =
             "https://git.kernel.org/pub/scm/linux/kernel/git/torvalds/linux.git/snapshot";

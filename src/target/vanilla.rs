@@ -24,7 +24,7 @@ mod tests {
     }
 
     #[test]
-    fn candidates_are_no_local_part() {
+    fn the_suffix_of_a_release_candidate_is_no_local_version() {
         for (release, uts, local) in [
             ("6.1.55", "6.1.55", ""),
             ("6.1.55-edge", "6.1.55-edge", "-edge"),
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn named_source_wins_and_must_be_one() {
+    fn a_named_source_is_used_and_must_be_the_only_one() {
         let one = kernel("vanilla 6.1.55 1 amd64")
             .with("file:///x/linux.tar.gz")
             .0;

@@ -27,7 +27,7 @@ const BOOKWORM: [&str; 5] = [
 const BOOKWORM_CLOUD: [&str; 3] = [BOOKWORM[1], BOOKWORM[3], BOOKWORM[4]];
 
 #[test]
-fn releases_are_cut_behind_the_abi() {
+fn releases_are_split_after_the_abi() {
     for (release, expected) in [
         ("4.19.0-6-cloud-amd64", Some(("4.19.0-6", "cloud-amd64"))),
         (
@@ -49,7 +49,7 @@ fn releases_are_cut_behind_the_abi() {
 }
 
 #[test]
-fn header_package_is_found_by_both_forms_and_exactly() {
+fn the_header_package_is_found_by_both_forms_of_release() {
     for (release, uts) in [
         ("6.1.0-50-amd64", Some("6.1.0-50-amd64")),
         ("6.1.176-1-amd64", Some("6.1.0-50-amd64")),
@@ -73,7 +73,7 @@ fn header_package_is_found_by_both_forms_and_exactly() {
 }
 
 #[test]
-fn odd_versions_and_encoded_names_are_read() {
+fn unusual_versions_and_encoded_names_are_parsed() {
     for (release, file, uts) in [
         (
             "6.12.95-1~bpo12+1-amd64",
@@ -108,7 +108,7 @@ fn odd_versions_and_encoded_names_are_read() {
 }
 
 #[test]
-fn large_page_kernels_are_told_apart() {
+fn kernels_with_large_pages_are_distinguished() {
     let files = [
         "linux-headers-6.12.9-arm64_6.12.9-1_arm64",
         "linux-headers-6.12.9-arm64-16k_6.12.9-1_arm64",
@@ -128,7 +128,7 @@ fn large_page_kernels_are_told_apart() {
 }
 
 #[test]
-fn packages_are_told_apart_and_missing_ones_named() {
+fn packages_are_distinguished_and_missing_ones_named() {
     let check = |release: &str, files: &[&str], host| {
         let kernel = amd64(release, files);
         let wanted = Debian
@@ -183,7 +183,7 @@ fn packages_are_told_apart_and_missing_ones_named() {
 }
 
 #[test]
-fn programs_for_another_machine_are_looked_for_beside_the_named_ones() {
+fn programs_for_another_machine_are_searched_next_to_the_named_ones() {
     let kernel = amd64("6.1.176-1-amd64", &BOOKWORM);
     let wanted = Debian.header_packages(&kernel, Architecture::Arm64);
     let folder = "http://host:1/pool/main/l/linux/linux-kbuild-6.1_6.1.176-1";
@@ -205,7 +205,7 @@ fn programs_for_another_machine_are_looked_for_beside_the_named_ones() {
 }
 
 #[test]
-fn odd_releases_are_accepted_and_those_of_others_are_not() {
+fn unusual_releases_are_accepted_and_those_of_other_distributions_refused() {
     for (release, is_good) in [
         ("6.8.12-1-pve+", true),
         ("4.19.235-1", true),
@@ -243,7 +243,7 @@ const PI_PACKAGES: [&str; 4] = [
 ];
 
 #[test]
-fn kernels_of_the_raspberry_pi_are_told_apart() {
+fn raspberry_pi_kernels_are_distinguished() {
     for (release, uts_release, has_remark) in [
         ("6.12.47-1+rpt1-rpi-arm64", "6.12.47+rpt-rpi-v8", true),
         ("6.12.47+rpt-rpi-v8", "6.12.47+rpt-rpi-v8", false),

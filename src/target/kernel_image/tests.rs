@@ -3,7 +3,7 @@ use super::*;
 use crate::target::{ALL, TreeKind, rules_of};
 
 #[test]
-fn kernel_is_beside_its_headers() {
+fn the_kernel_package_is_next_to_the_headers() {
     let table: &[(&[&str], &[&str])] = &[
         (
             &[
@@ -60,7 +60,7 @@ fn kernel_is_beside_its_headers() {
 }
 
 #[test]
-fn kernels_are_told_from_what_is_beside_them() {
+fn kernel_images_are_distinguished_from_other_files() {
     let table = [
         ("boot/vmlinuz-6.1.0-50-amd64", true),
         ("boot/System.map-6.1.0-50-amd64", false),
@@ -221,7 +221,7 @@ const TARGETS: &[(&str, &str, At)] = &[
 ];
 
 #[test]
-fn kernel_of_every_target_is_derived_or_said_to_be_underivable() {
+fn the_kernel_package_of_every_target_is_derived_or_must_be_named() {
     for (name, headers, at) in TARGETS {
         let mut kernel = kernel(name);
         for url in headers.split_whitespace() {

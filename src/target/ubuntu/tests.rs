@@ -11,7 +11,7 @@ fn first_common(text: &str) -> String {
 }
 
 #[test]
-fn uname_and_list_forms_have_one_flavour() {
+fn both_forms_of_a_release_have_the_same_flavour() {
     for (release, uts, target) in [
         ("5.15.0-91-generic", "5.15.0-91-generic", "ubuntu-generic"),
         ("4.15.0-188", "4.15.0-188-generic", "ubuntu-generic"),
@@ -66,7 +66,7 @@ fn uname_and_list_forms_have_one_flavour() {
 }
 
 #[test]
-fn releases_of_others_are_refused() {
+fn releases_of_other_distributions_are_refused() {
     for release in [
         "5.10.0-18-amd64",
         "5.10.178-3-cloud-amd64",
@@ -84,7 +84,7 @@ fn releases_of_others_are_refused() {
 }
 
 #[test]
-fn names_of_the_shared_package_follow_the_pool() {
+fn the_name_of_the_shared_package_depends_on_the_pool() {
     let edge = "https://mirrors.edge.kernel.org/ubuntu/pool/main/l";
     let ports = "http://ports.ubuntu.com/ubuntu-ports/pool/main/l";
     for (text, url) in [
@@ -138,7 +138,7 @@ fn names_of_the_shared_package_follow_the_pool() {
 }
 
 #[test]
-fn pools_of_a_running_kernel_are_few() {
+fn a_running_kernel_has_few_possible_pools() {
     let generic = kernel("ubuntu-generic 5.15.0-91-generic 101~20.04.1 amd64").0;
     let found = addresses(&Ubuntu, &generic);
     assert_eq!(found.len(), 3 * 3, "{found:#?}");
@@ -171,7 +171,7 @@ fn of_hwe(release: &str, urls: &[&str]) -> Result<Vec<Vec<String>>, TargetError>
 }
 
 #[test]
-fn siblings_are_left_out_and_mirrors_joined() {
+fn packages_of_other_flavours_are_left_out_and_mirrors_joined() {
     let found = of_hwe("5.13.0-19-hwe-5.13", &HWE).unwrap();
     assert_eq!(found, [&HWE[1..3], &HWE[3..]]);
     let found = of_hwe("5.13.0-19-lowlatency", &HWE).unwrap();
