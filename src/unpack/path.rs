@@ -104,7 +104,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn links_are_followed_to_where_they_lead() {
+    fn links_are_followed_to_their_targets() {
         use Leads::{Nowhere, Outside};
         let inside = |place: &str| Leads::Inside(place.into());
         let link = |path: &str, target: &str| {
@@ -143,7 +143,7 @@ mod tests {
     proptest! {
         /// Any path is either refused or names something below the root, and cleaning it again changes nothing.
         #[test]
-        fn clean_paths_stay_inside(raw in "[a./]{0,12}") {
+        fn cleaned_paths_stay_inside_the_root(raw in "[a./]{0,12}") {
             let limits = Limits::default();
             if let Ok(clean_path) = clean(raw.as_bytes(), &limits) {
                 let text = String::from_utf8(clean_path.clone()).unwrap();
