@@ -52,7 +52,7 @@ mod tests {
     }
 
     #[test]
-    fn first_section_that_differs_is_named() {
+    fn the_first_different_section_is_named() {
         let one = elf(&[(".a", b"1"), (".b", b"2")]);
         assert_eq!(first_differing_section(&one, &one), None);
         for (other, expected) in [

@@ -114,7 +114,7 @@ mod tests {
     use crate::fs;
 
     #[test]
-    fn programs_are_told_from_scripts_and_libraries() {
+    fn programs_are_distinguished_from_scripts_and_libraries() {
         let folder = tempfile::tempdir().unwrap();
         let put = |name: &str, content: &[u8], mode| {
             let path = folder.path().join(name);
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn versions_of_the_c_library() {
+    fn versions_of_the_c_library_are_parsed() {
         assert_eq!(libc_version("GLIBC_2.38"), Some((2, 38)));
         assert_eq!(libc_version("GLIBC_2.2.5"), Some((2, 2)));
         assert_eq!(libc_version("GLIBC_PRIVATE"), None);

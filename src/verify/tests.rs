@@ -218,7 +218,7 @@ fn a_probe_needs_license_maps_and_a_program() {
 proptest! {
     /// Damaged files have defects or pass; they never cause a panic.
     #[test]
-    fn damaged_files_do_no_harm(cut in 0_usize..2000, position in 0_usize..2000, value in any::<u8>()) {
+    fn damaged_files_cause_no_panic(cut in 0_usize..2000, position in 0_usize..2000, value in any::<u8>()) {
         let mut bytes = Module::default().bytes();
         let position = position % bytes.len();
         bytes[position] = value;

@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn facts_of_a_tree() {
+    fn facts_of_a_tree_are_read() {
         let config = "CONFIG_X86_64=y\nCONFIG_GCC_VERSION=120200\nCONFIG_SMP=y\nCONFIG_PREEMPT_RT=y\n# CONFIG_MODVERSIONS is not set\n";
         let folder = tree(config, "");
         fs::write(
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn the_compiler_is_found_where_the_tree_names_it() {
+    fn the_compiler_is_read_from_the_tree() {
         for (config, compile, version) in [
             ("CONFIG_GCC_VERSION=40902\n", "", Some("4.9")),
             (
@@ -313,7 +313,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_tree_is_refused() {
+    fn directories_that_are_no_tree_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         assert!(matches!(
             read_kernel_tree(folder.path(), Path::new("")),
@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_links_out_of_the_tree_or_not_files_are_refused() {
+    fn links_out_of_the_tree_and_special_files_are_refused() {
         for name in [
             ".config",
             "include/generated/utsrelease.h",
