@@ -171,7 +171,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_text_is_cut_at_a_line_and_says_so() {
+    fn long_text_is_cut_at_a_line_with_a_notice() {
         let text = "a line\n".repeat(1000);
         let text = cut(text, 1000, 7);
         assert!(text.len() <= 1000);

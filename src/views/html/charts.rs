@@ -148,7 +148,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spans_are_short() {
+    fn time_spans_are_printed_with_two_units_at_most() {
         assert_eq!(span(4.52), "4.5 s");
         assert_eq!(span(59.96), "1 min 0 s");
         assert_eq!(span(200.0), "3 min 20 s");

@@ -23,7 +23,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_is_no_markup() {
+    fn markup_in_text_is_escaped() {
         assert_eq!(
             escape("<script>alert('\"&')</script>"),
             "&lt;script&gt;alert(&#39;&quot;&amp;&#39;)&lt;/script&gt;"
