@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn places_count_characters() {
+    fn columns_are_counted_in_characters() {
         let place = |span| Place { file: file(), span };
         assert_eq!(place(0..3).to_string(), "a.toml:1:1");
         assert_eq!(place(15..18).to_string(), "a.toml:2:7");
@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn drawn_with_line_help_and_no_control_characters() {
+    fn a_diagnostic_is_drawn_with_line_and_help_without_control_characters() {
         let place = Place {
             file: file(),
             span: 0..3,
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn nearest_name_or_none() {
+    fn the_nearest_name_is_suggested_if_similar() {
         assert_eq!(
             nearest("architectur", ["target", "architecture"]),
             Some("architecture")

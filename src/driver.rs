@@ -246,7 +246,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn archives_of_branches_may_move_and_those_of_releases_and_commits_do_not() {
+    fn only_archives_of_branches_may_change() {
         let may_move = |reference: &str| {
             let url = format!("https://github.com/me/libs/archive/{reference}.tar.gz");
             DriverLocation::Url(url).may_move()

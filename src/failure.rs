@@ -355,7 +355,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn foreign_text_is_bounded_and_has_no_control_characters() {
+    fn messages_are_limited_and_have_no_control_characters() {
         let hostile = format!("\u{1b}[31mred\u{202e}\r{}", "x".repeat(131_000));
         let failure = Failure::new(FailureClass::Compile, Phase::Module, &hostile);
         assert!(
@@ -378,7 +378,7 @@ mod tests {
     }
 
     #[test]
-    fn text_forms_agree_with_serde_and_parse_back() {
+    fn text_forms_agree_with_serde_and_round_trip() {
         for class in FailureClass::ALL {
             assert_eq!(class.as_str().parse(), Ok(class));
             assert_eq!(serde_json::json!(class), class.as_str());

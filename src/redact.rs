@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn long_words_and_texts_are_cut_and_show_their_length() {
+    fn long_words_and_texts_are_shortened_with_their_length() {
         let long = "\u{e4}".repeat(65_536);
         assert_eq!(shortened("bad `x` in a.toml"), "bad `x` in a.toml");
         let message = format!("key `{long}` of {} is unknown", "b".repeat(200));
@@ -202,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn url_loses_credentials_query_and_fragment() {
+    fn credentials_query_and_fragment_of_a_url_are_removed() {
         for (given, shown) in [
             ("http://user:secret@host:1/a@b", "http://host:1/a@b"),
             ("https://user:p@ss@host?x=secret", "https://host?..."),
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn text_keeps_everything_but_the_secrets_of_its_urls() {
+    fn only_secrets_in_urls_are_removed_from_text() {
         let given = "`https://u:secret@h/a?secret` failed (see http://h/b?secret), then s3://k:secret@bucket/x.";
         let shown = "`https://h/a?...` failed (see http://h/b?...), then s3://bucket/x.";
         assert_eq!(text(given), shown);

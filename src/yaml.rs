@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn scalars_keep_their_spelling_and_place() {
+    fn scalars_keep_their_spelling_and_position() {
         let found = entries("# ä\na: 5.10\nb: \"59\"\nc: no\nd: 0x1F # x\ne: 'it''s'\nf: true\n");
         let expected = [
             ("a", "5.10@2:4"),
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn invalid_yaml_is_reported_at_its_place() {
+    fn invalid_yaml_is_reported_with_its_place() {
         for (text, place) in [
             ("a: [1\nb: 2\n", ""),
             ("a: 1\na: 2\n", "a.yaml:2:1"),
@@ -323,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn second_document_starts_after_a_marker() {
+    fn the_second_document_starts_after_a_marker() {
         for (text, end) in [
             ("a: 1\n---\nb: 2\n", Some(5..8)),
             ("---\na: 1\n--- # x\nb: 2\n", Some(9..16)),
