@@ -86,7 +86,7 @@ impl Reply {
     }
 }
 
-/// A server that replies to each request as `script` says for its number, and records the requests.
+/// A server whose reply to each request is `script` of its number; it records the requests.
 struct Server {
     address: String,
     requests: Arc<Mutex<Vec<String>>>,

@@ -1,7 +1,7 @@
 //! Tests the URLs of header packages for all kernels of the two lists: the URLs computed from release and version
 //! contain those of the lists.
 //!
-//! `tests/support/kernel_lists.rs` says where the lists are searched. Without them a small list of the same shape, made
+//! `tests/support/kernel_lists.rs` says where the lists are. Without them a small list of the same shape, made
 //! of one real kernel of each kind, is used, with a notice on standard error. The counts are printed: `cargo test
 //! --test header_urls -- --nocapture`.
 

@@ -68,7 +68,7 @@ fn the_configuration_in_the_home_directory_is_read_if_no_file_is_named() {
 }
 
 #[test]
-fn a_probe_is_written_beside_the_module() {
+fn a_probe_is_written_to_its_own_path() {
     let grid = grid();
     docker(&grid, &["--output-probe", "here/probe.o"])
         .assert()

@@ -33,7 +33,7 @@ fn flags_may_stand_before_the_command() {
 }
 
 #[test]
-fn the_file_in_the_home_folder_may_be_yaml_json_or_toml() {
+fn the_file_in_the_home_directory_may_be_yaml_json_or_toml() {
     for (name, text) in [
         ("yaml", GOOD),
         ("yml", GOOD),

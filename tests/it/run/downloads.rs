@@ -1,4 +1,4 @@
-//! Tests of servers that send broken bytes once or always: these are never accepted.
+//! Tests of servers that send broken bytes once or always: these bytes are never accepted.
 
 use std::time::{Duration, Instant};
 

@@ -225,7 +225,7 @@ fn every_failure_has_its_class_and_only_deterministic_ones_are_kept() {
 }
 
 #[test]
-fn the_first_compiler_error_is_in_the_manifest_and_the_log_beside_it() {
+fn the_first_compiler_error_is_in_the_manifest_with_its_log() {
     let grid = Grid::new();
     grid.fake(&[rule("module *", &json!({ "code": 2, "log": COMPILER_LOG }))]);
     // The second time, the failure is read from the cache.

@@ -286,7 +286,7 @@ fn trees(grid: &Grid) -> Vec<PathBuf> {
     entries.map(|entry| entry.unwrap().path()).collect()
 }
 
-/// Returns the only file in the store's trees whose path ends like this.
+/// Returns the only file in the store's trees with this end of its path.
 pub(super) fn in_trees(grid: &Grid, end: &str) -> PathBuf {
     let files = walkdir::WalkDir::new(grid.path("cache/trees")).into_iter();
     let mut found = files
