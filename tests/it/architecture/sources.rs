@@ -31,7 +31,7 @@ pub(super) fn sources() -> Vec<Source> {
             }
         }
     }
-    assert!(files.len() > 20, "src contains no source files");
+    assert!(files.len() > 20, "too few source files were found");
     files
 }
 
