@@ -1,28 +1,28 @@
 #!/bin/bash
-# Measures a cold run over real modules against building the same ones plainly, in one go, as ratios:
+# Compares a cold run that builds real modules with plain builds of the same modules. Prints ratios:
 #
-#   - one driver version, and two, for the same twelve kernels of matrices/debian.toml: packages downloaded, nothing
-#     unpacked, two jobs on two cores; CPU seconds of the plain builds / (2 x wall seconds of the run)
-#   - modules for arm64 against those for amd64 of the same kernels: median of the CPU seconds of their compiles
+#   - one driver version, and two, for the same twelve kernels of matrices/debian.toml: packages are downloaded, nothing
+#     is unpacked, two jobs on two cores. The ratio is CPU seconds of the plain builds / (2 x wall seconds of the run)
+#   - modules for arm64 and for amd64 of the same kernels: the median of the ratios of their compiles' CPU seconds
 #
 # A plain build is one container of the same builder image with the headers in place: cmake where the driver needs it,
-# then the driver's own Makefile with its configure checks, then strip. Its CPU seconds are those of all its processes;
-# unpacking the headers is not counted in them. Takes about 20 minutes.
+# then the driver's own Makefile with its configure checks, then strip. Its CPU seconds are the sum over all its
+# processes, without unpacking the headers. The script takes about 20 minutes.
 #
-# On a machine with other work to do the wall time says little. So the processor time that others took meanwhile is
-# measured too, and a second ratio is over what was left: (2 x wall - theirs).
+# Wall time says little on a machine that does other work. So the script also measures the processor time of other
+# processes during the run, and prints a second ratio with the time that was left for the run: (2 x wall - others).
 #
-# Where so much else is at work that wall time says nothing at all, the third figure remains: CPU seconds of the plain
-# builds over those of the run with its jobs.
+# On a very busy machine wall time says nothing at all. Then use the third ratio: CPU seconds of the plain builds /
+# CPU seconds of the run with its jobs.
 #
 #   scripts/bench-cold.sh [docker|local]
 #
-# BENCH_KERNELS="6.12.*" measures these kernels only, and no arm64; BENCH_PROFILE=debug takes the program unoptimised.
+# BENCH_KERNELS="6.12.*" measures only these kernels, without arm64; BENCH_PROFILE=debug uses the unoptimised program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 executor=${1:-docker}
-# The one that is configured by CMake, and one that comes configured.
+# One driver that CMake configures, and one that is already configured.
 drivers=(0.20.0+driver sid)
 selection=(--artifact module)
 read -ra kernels <<<"${BENCH_KERNELS:-5.* 6.*}"
@@ -41,14 +41,14 @@ trap 'rm -rf "$work"' EXIT
 export DRIVERKIT_MATRIX_CACHE=$work/cache
 
 step "Download the packages"
-# Jobs that do nothing: what is left of such a run is what was downloaded.
+# The jobs of this run do nothing. It leaves only the downloads.
 "$program" run matrices/debian.toml "${selection[@]}" --driver "${drivers[0]}" --executor fake --out "$work/fake" \
     >/dev/null 2>&1 || [ $? -eq 1 ]
 
-# Processor seconds that all processes of the machine have used, time taken by the hypervisor included.
+# Processor seconds used by all processes of this machine, including the time that the hypervisor took (steal).
 busy() { awk '/^cpu / { print ($2 + $3 + $4 + $7 + $8 + $9) / 100 }' /proc/stat; }
 
-# Processor seconds that the Docker daemon and its containerd have used.
+# Processor seconds used by the Docker daemon and its containerd.
 daemons() {
     local process
     for process in $(pidof dockerd containerd); do
@@ -56,19 +56,19 @@ daemons() {
     done | awk '{ sum += $1 } END { print sum + 0 }'
 }
 
-# Processor seconds of the jobs of the run before, from the outcomes that it kept.
+# Processor seconds of the jobs of the last run, from the outcomes that it stored.
 jobs_cpu() {
     grep -rho '"cpu":{"secs":[0-9]*,"nanos":[0-9]*}' "$DRIVERKIT_MATRIX_CACHE/outcomes" |
         awk -F'[:,}]' '{ sum += $3 + $5 / 1e9 } END { print sum + 0 }'
 }
 
-# cold NAME ARGUMENT...: a run that finds nothing but the packages. Leaves NAME.facts (wall seconds, processor seconds of
-# the program with its jobs and the daemon, and of others), and NAME/ with the manifest.
+# cold NAME ARGUMENT...: a run whose cache has only the packages. Writes NAME.facts (wall seconds, processor seconds of
+# the program with its jobs and the daemon, processor seconds of others) and NAME/ with the manifest.
 cold() {
     local name=$1 start busy_before daemons_before program_cpu
     shift
-    # Set aside, not removed: for a minute after inodes were freed, ext4 looks at each of them whenever it makes a file,
-    # which costs a run that follows at once several times its own processor time.
+    # The old directories are moved, not removed: for a minute after inodes were freed, ext4 checks each of them when it
+    # creates a file. A run that starts at once would use several times its own processor time for that.
     mkdir -p "$work/before-$name"
     for part in outcomes trees; do
         [ ! -e "$DRIVERKIT_MATRIX_CACHE/$part" ] || mv "$DRIVERKIT_MATRIX_CACHE/$part" "$work/before-$name/"
@@ -79,7 +79,7 @@ cold() {
     { time "$program" run matrices/debian.toml "${selection[@]}" "$@" --jobs "$jobs" --executor "$executor" \
         --out "$work/$name" >"$work/$name.log" 2>&1; } 2>"$work/$name.time" || { cat "$work/$name.log"; return 1; }
     read -r user system <"$work/$name.time"
-    # With the local executor the jobs are the program's children, and so counted with it.
+    # With the local executor the jobs are child processes of the program, so their time is already counted.
     program_cpu=$(awk "BEGIN { print $user + $system + ($(daemons) - $daemons_before) }")
     [ "$executor" = local ] || program_cpu=$(awk "BEGIN { print $program_cpu + $(jobs_cpu) }")
     awk "BEGIN { printf \"%.1f %.1f %.1f\\n\", $EPOCHREALTIME - $start, $program_cpu, $(busy) - $busy_before - $program_cpu }" \
@@ -88,20 +88,20 @@ cold() {
     tail -n 4 "$work/$name.log"
 }
 
-# Rows of a manifest that were built: release, driver, kernel's own release, gcc, image.
+# The rows of a manifest with status `built`: release, driver, the release in the vermagic, gcc, image.
 built() {
     tr -d '\r' <"$work/$1/manifest.csv" |
         awk -F, '$7 == "built" { split($15, vermagic, " "); print $2, $5, vermagic[1], $19, $20 }'
 }
 
-# headers RELEASE: the folder with the kernel's packages unpacked, as dpkg would have.
+# headers RELEASE: prints the directory with the kernel's packages, unpacked as dpkg unpacks them.
 headers() {
     local root=$work/headers/$1 sha256
     if [ ! -d "$root" ]; then
         mkdir -p "$root"
         grep -F "\"release\":\"$1\"" matrices/debian.lock | grep -o '"sha256":"[0-9a-f]*"' | cut -d'"' -f4 |
             while read -r sha256; do
-                # Those for other machines were not downloaded.
+                # Packages for other architectures were not downloaded.
                 local blob=$DRIVERKIT_MATRIX_CACHE/blobs/${sha256:0:2}/$sha256
                 [ ! -f "$blob" ] || dpkg-deb -x "$blob" "$root"
             done
@@ -109,7 +109,7 @@ headers() {
     echo "$root"
 }
 
-# sources DRIVER: its folder.
+# sources DRIVER: prints the directory of its sources.
 sources() {
     case $1 in
     0.20.0+driver) echo vendor/falcosecurity-libs-0.20.0 ;;
@@ -137,7 +137,7 @@ awk '{ for (field = 1; field <= NF; field++) { split($field, part, /[ms]/); sum 
     END { printf "plain-cpu %.2f\n", sum }' /tmp/times
 END
 
-# plain RELEASE DRIVER UTS_RELEASE GCC IMAGE: CPU seconds of a build from scratch.
+# plain RELEASE DRIVER UTS_RELEASE GCC IMAGE: builds from scratch and prints the CPU seconds.
 plain() {
     local root mounts=()
     root=$(headers "$1")
@@ -152,12 +152,12 @@ plain() {
         { tail -n 20 "$work/plain.log" >&2; return 1; }
 }
 
-# ratio NAME: plain CPU seconds of what a run built / (jobs x its wall seconds).
+# ratio NAME: prints CPU seconds of the plain builds / (jobs x wall seconds of the run), and the two other ratios.
 ratio() {
     local name=$1 row count
     built "$name" >"$work/$name.rows"
     count=$(wc -l <"$work/$name.rows")
-    # As many at once as the run: what they share of the processors' caches is then alike.
+    # As many at once as in the run, so that both share the processors' caches in the same way.
     export -f plain headers sources
     export work
     xargs -P "$jobs" -L 1 bash -euo pipefail -c 'plain "$@"' plain <"$work/$name.rows" >"$work/$name.plain"
@@ -178,7 +178,7 @@ ratio() {
 step "One driver version: cold run"
 cold one --arch amd64 --driver "${drivers[0]}"
 step "One driver version: plain builds"
-# Unpacked one after the other, not by two at once.
+# All headers are unpacked here, one kernel after the other, and not by the plain builds, which run in parallel.
 built one | while read -r release _; do headers "$release" >/dev/null; done
 ratio one
 step "Two driver versions: cold run"
@@ -194,7 +194,7 @@ fi
 
 step "Both architectures"
 cold both --driver "${drivers[1]}"
-# Processor time of the compile alone, as the cache keeps it: kernel, architecture, seconds, nanoseconds.
+# Processor time of the compile alone, from the cache: kernel, architecture, seconds, nanoseconds.
 cat "$DRIVERKIT_MATRIX_CACHE"/outcomes/v1/*/*.json 2>/dev/null | sed 's/}{"inputs"/}\n{"inputs"/g' |
     sed -n '/"step":"module\/1"/s/.*\["kernel folder","\([^"]*\)-\(amd64\|arm64\)"\].*"cpu":{"secs":\([0-9]*\),"nanos":\([0-9]*\)}.*/\1 \2 \3 \4/p' |
     awk '{ seconds[$1, $2] = $3 + $4 / 1e9; kernels[$1] }

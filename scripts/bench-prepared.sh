@@ -1,9 +1,9 @@
 #!/bin/bash
-# What a prepared kernel source costs: eight driver versions for a kernel without header packages, and the same eight for
-# a kernel with them, one after the other. Prints the processor time of each compile as the cache has it.
+# Measures what a prepared kernel source costs: builds eight driver versions for a kernel without header packages, then
+# the same eight for a kernel with header packages. Prints the processor time of each compile, from the cache.
 #
-# The eight are one source (0.20.0) under eight version names: the version is part of a driver, so all are configured and
-# compiled. Needs what scripts/test.sh makes ready; everything is made in a temporary cache.
+# The eight versions are one source (0.20.0) under eight version names. The version is part of a driver, so each of them
+# is configured and compiled. Needs what scripts/test.sh prepares. The cache is temporary.
 #
 #   scripts/bench-prepared.sh [PROGRAM]     the program [default: target/release/driverkit-matrix]
 set -euo pipefail
@@ -48,7 +48,7 @@ for kind in source headers; do
     step "Eight drivers for a kernel with its $kind"
     "$program" run "$work/$kind.toml" --jobs 1 --out "$work/out-$kind"
 done
-# Processor time of each compile as the cache keeps it: kernel folder, seconds.
+# Processor time of each compile, from the cache: kernel directory, seconds.
 cat "$DRIVERKIT_MATRIX_CACHE"/outcomes/v1/*/*.json | sed 's/}{"inputs"/}\n{"inputs"/g' >"$work/outcomes"
 sed -n '/"step":"module\/1"/s/.*\["kernel folder","\([^"]*\)"\].*"cpu":{"secs":\([0-9]*\),"nanos":\([0-9]*\)}.*/\1 \2 \3/p' "$work/outcomes" |
     awk '{ print $1, $2 + $3 / 1e9 }' | sort >"$work/modules"

@@ -1,9 +1,10 @@
 #!/bin/bash
-# Runs the benchmarks of docs/benchmarks.md and prints each result beside what is asked of it.
+# Runs the benchmarks of docs/benchmarks.md and prints each result with its target value.
 #
-#   scripts/bench.sh           plan, lists and locks, cached run of 1,000 builds, overhead of a Docker job, unpacking: minutes once it is compiled
-#   scripts/bench.sh --real    then a cached run of 51,472 builds (ten minutes to fill the cache) and
-#                              cold runs of real builds (scripts/bench-cold.sh, some twenty minutes)
+#   scripts/bench.sh           plan, lists and locks, cached run of 1,000 builds, overhead of a Docker job, unpacking:
+#                              takes minutes when everything is compiled
+#   scripts/bench.sh --real    also a cached run of 51,472 builds (ten minutes to fill the cache) and
+#                              cold runs of real builds (scripts/bench-cold.sh, about twenty minutes)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,7 +19,7 @@ esac
 . scripts/prepare.sh
 prepare_machine --tests
 build_program release
-# The one that the overhead of a Docker job is measured with.
+# The benchmark of a Docker job's overhead uses this image.
 prepare_images bookworm
 
 step "Benchmarks"
