@@ -1,9 +1,9 @@
-# An apt of its own, for scripts that fetch packages; to be sourced by bash, with $root set.
+# A separate apt configuration for scripts that fetch packages. Source it from bash, with $root set.
 #
-# Signatures and checksums are verified as for any package, and this machine's own package sources stay as they are.
+# Signatures and checksums are verified as for any package. This machine's own package sources stay as they are.
 
-# Makes the configuration in folder $1 for the suites named after it, of the mirror that this machine uses, and makes
-# apt use it from now on. `apt-get update` is left to the caller.
+# Writes the configuration to directory $1, for the suites in the other arguments, on the mirror that this machine uses.
+# From then on apt uses this configuration. The caller runs `apt-get update`.
 private_apt() {
     local work=$1 mirror suite keyring=/usr/share/keyrings/debian-archive-keyring.gpg
     shift
@@ -11,7 +11,7 @@ private_apt() {
     mkdir -p "$work/etc" "$work/state/lists/partial" "$work/cache/archives/partial"
     : >"$work/state/status"
     for suite in "$@"; do
-        # The Release file of a rolling suite on a mirror that stands still is soon past its Valid-Until.
+        # On a mirror that is no longer updated, the Release file of a rolling suite is soon past its Valid-Until date.
         echo "deb [signed-by=$keyring check-valid-until=no] $mirror $suite main"
         echo "deb-src [signed-by=$keyring check-valid-until=no] $mirror $suite main"
     done >"$work/etc/sources.list"

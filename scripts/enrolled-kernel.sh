@@ -1,10 +1,11 @@
 #!/bin/bash
-# Builds a small kernel that trusts a key made for it, in a directory (default: target/tmp/enrolled-kernel):
+# Builds a small kernel that trusts a key generated for it, in a directory (default: target/tmp/enrolled-kernel):
 #
 #   linux/                       the kernel's source and build tree; the image is linux/arch/x86/boot/bzImage
 #   enrolled.key, enrolled.pem   the key and its certificate, which is in the kernel's own keyring
 #
-# Takes some minutes of processor time once. Needs flex, bison, bc, libssl-dev and libelf-dev (scripts/setup.sh --tests).
+# The first run takes some minutes of processor time. Needs flex, bison, bc, libssl-dev and libelf-dev
+# (scripts/setup.sh --tests).
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -12,12 +13,12 @@ folder=${1:-$root/target/tmp/enrolled-kernel}
 image=$folder/linux/arch/x86/boot/bzImage
 
 if [ -e "$folder/complete" ]; then
-    echo "enrolled kernel: there, $image"
+    echo "enrolled kernel: exists already: $image"
     exit 0
 fi
 for program in flex bison bc openssl; do
     command -v "$program" >/dev/null || {
-        echo "enrolled kernel: no $program in PATH (apt-get install flex bison bc openssl libssl-dev libelf-dev)" >&2
+        echo "enrolled kernel: $program not found in PATH (apt-get install flex bison bc openssl libssl-dev libelf-dev)" >&2
         exit 1
     }
 done
@@ -40,7 +41,7 @@ CONFIG_SYSTEM_TRUSTED_KEYRING=y
 CONFIG_SYSTEM_TRUSTED_KEYS="$folder/enrolled.pem"
 END
 make -s olddefconfig
-echo "enrolled kernel: building it"
+echo "enrolled kernel: building"
 make -s -j"$(nproc)" bzImage modules
 touch "$folder/complete"
 echo "enrolled kernel: $image"

@@ -1,21 +1,22 @@
 #!/bin/bash
-# Fetches real driver sources of three ages into vendor/ (not kept in git), from the Debian mirror that this machine uses:
+# Fetches real driver sources of three ages into vendor/ (not in git), from the Debian mirror that this machine uses:
 #
 #   vendor/falcosecurity-libs-0.20.0/              the source package, built by CMake
-#   vendor/falcosecurity-scap-dkms-<version>/      flat sources with their Makefile and driver_config.h, as DKMS takes them
+#   vendor/falcosecurity-scap-dkms-<version>/      flat sources with Makefile and driver_config.h, as DKMS uses them
 #
-# A mirror keeps no version that its suite has left. So what is named here is a version of the authors, in whichever
-# revision the suite has it; where it has another version by now, the newest is taken, with a notice. The driver of sid,
-# which moves, is named by its suite in matrices/ and tests. vendor/*.version says what each is.
+# A mirror has only the versions that are in its suites now. So the list below names an upstream version, and any Debian
+# revision of it is accepted. If the suite no longer has that version, the script uses the newest one and prints a
+# notice. The version in sid changes often, so matrices/ and tests name that driver by its suite. vendor/*.version has
+# the package version of each driver.
 #
-# apt does the fetching, with a configuration of its own: signatures and checksums are verified as for any package, and
-# this machine's own package sources stay as they are. What is there already is not fetched again.
+# apt fetches the packages, with a separate configuration: signatures and checksums are verified as for any package, and
+# this machine's own package sources stay as they are. Sources that exist already are not fetched again.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
 vendor=${1:-$root/vendor}
 
-# suite, kind, package, version without the Debian revision, folder in vendor/
+# suite, kind, package, version without the Debian revision, directory in vendor/
 drivers="
 trixie   source falcosecurity-libs      0.20.0                         falcosecurity-libs-0.20.0
 bookworm binary falcosecurity-scap-dkms 0.1.1dev+git20220316.e5c53d64  falcosecurity-scap-dkms-2022-03
@@ -29,7 +30,7 @@ while read -r suite kind package version folder; do
     [ -d "$vendor/$folder" ] || missing=$((missing + 1))
 done <<<"$drivers"
 if [ "$missing" = 0 ]; then
-    echo "driver sources: all there, in $vendor"
+    echo "driver sources: all exist already, in $vendor"
     exit 0
 fi
 
@@ -44,8 +45,8 @@ mkdir "$work/download"
 echo "driver sources: reading the package indexes"
 apt-get -qq update
 
-# The version with its revision that the suite has of version $4, else the newest that it has; nothing where it has
-# none of the package.
+# Prints the full version, with the Debian revision, that the suite has of upstream version VERSION. If the suite does
+# not have that version, prints the newest one; if it does not have the package, prints nothing.
 #   choose SUITE KIND PACKAGE VERSION
 choose() {
     local suite=$1 kind=$2 package=$3 wanted=$4 index=Packages versions found
@@ -61,7 +62,7 @@ choose() {
 fetch_source() {
     local package=$1 version=$2 into=$3
     (cd "$work/download" && apt-get -qq source --download-only "$package=$version")
-    # Without Debian's own patches, if it has any: the driver is wanted as its authors released it.
+    # Without Debian's patches, if there are any: the driver must be as its authors released it.
     dpkg-source --skip-patches --no-check -x "$work/download/${package}_$version.dsc" "$into" >/dev/null
 }
 
@@ -84,7 +85,7 @@ while read -r suite kind package version folder; do
     fi
     case $found in
     "$version"-* | *:"$version"-*) ;;
-    *) echo "driver sources: notice: $suite has $package $found by now, and not $version: this is used" >&2 ;;
+    *) echo "driver sources: notice: $suite has no $package $version, using $found" >&2 ;;
     esac
     echo "$found" >"$vendor/$folder.version"
     mv "$work/ready" "$vendor/$folder"

@@ -1,11 +1,11 @@
 #!/bin/bash
-# Fetches a real kernel source and real configurations of it into vendor/linux-6.1/ (not kept in git), from the Debian
-# mirror that this machine uses (packages linux-source-6.1 and linux-config-6.1 of bookworm):
+# Fetches a real kernel source and real configurations of it into vendor/linux-6.1/ (not in git), from the Debian mirror
+# that this machine uses (packages linux-source-6.1 and linux-config-6.1 of bookworm):
 #
-#   vendor/linux-6.1/linux-6.1.<patch>.tar.xz    the source, in the layout and under the name of kernel.org's
+#   vendor/linux-6.1/linux-6.1.<patch>.tar.xz    the source, with the layout and the file name of kernel.org
 #   vendor/linux-6.1/config-amd64, config-cloud-amd64, config-arm64
 #
-# What is there already is not fetched again.
+# If the directory exists already, nothing is fetched.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -13,7 +13,7 @@ vendor=${1:-$root/vendor}
 folder=$vendor/linux-6.1
 
 if [ -d "$folder" ]; then
-    echo "kernel source: there, in $folder"
+    echo "kernel source: exists already, in $folder"
     exit 0
 fi
 mkdir -p "$vendor"

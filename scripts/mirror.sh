@@ -1,10 +1,10 @@
 #!/bin/sh
-# Prints the Debian mirror that apt uses on this machine, so that no script and no matrix has to name one.
+# Prints the URL of the Debian mirror that apt uses on this machine, so that no script and no matrix has to name one.
 #
 #   scripts/mirror.sh            the main archive, for example http://mirror.example/debian
-#   scripts/mirror.sh security   the security archive; nothing and exit status 1 where apt has none
+#   scripts/mirror.sh security   the security archive; if apt has none, an error and exit status 1
 #
-# DRIVERKIT_MATRIX_MIRROR_DEBIAN and DRIVERKIT_MATRIX_MIRROR_DEBIAN_SECURITY override what apt says.
+# DRIVERKIT_MATRIX_MIRROR_DEBIAN and DRIVERKIT_MATRIX_MIRROR_DEBIAN_SECURITY override the URLs of apt.
 set -eu
 
 archive=${1:-main}
@@ -18,8 +18,8 @@ security) wanted=${DRIVERKIT_MATRIX_MIRROR_DEBIAN_SECURITY:-} ;;
 esac
 
 if [ -z "$wanted" ]; then
-    # One line an index: suite, then the URL of its archive. A security suite is called
-    # `bookworm-security` since Debian 11 and `buster/updates` before.
+    # apt prints one line for each index: the suite, then the URL of its archive. A security suite has a name like
+    # `bookworm-security` since Debian 11, and like `buster/updates` before.
     wanted=$(apt-get indextargets --format '$(RELEASE) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
         awk -v archive="$archive" '
             { security = ($1 ~ /-security$|\/updates$/ || $2 ~ /debian-security/) }
@@ -27,7 +27,7 @@ if [ -z "$wanted" ]; then
 fi
 
 if [ -z "$wanted" ]; then
-    echo "mirror.sh: apt on this machine has no $archive archive of Debian" >&2
+    echo "mirror.sh: apt on this machine has no Debian $archive archive configured" >&2
     exit 1
 fi
 echo "${wanted%/}"
