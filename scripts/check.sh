@@ -1,6 +1,6 @@
 #!/bin/bash
-# What can be known in a minute, once compiled: format, lints, documentation, licences, a build without default features,
-# and the tests that need nothing but the program.
+# The checks that take about a minute when everything is compiled: format, lints, documentation, licences, a build
+# without default features, and the tests that need only the program.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/prepare.sh
@@ -18,8 +18,8 @@ step "Licences and sources of dependencies"
 cargo deny --version >/dev/null 2>&1 || cargo install --quiet --locked cargo-deny
 cargo deny check --hide-inclusion-graph licenses bans sources
 
-step "Tests that need nothing else"
-# They make and sync some 100,000 files: in memory, where there is room for them.
+step "Tests that need only the program"
+# They create and sync about 100,000 files. This is done in memory if there is enough room.
 room=$(df --output=avail /dev/shm 2>/dev/null | tail -n 1) || room=0
 if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$room" -ge 4194304 ]; then
     TMPDIR=$(mktemp -d /dev/shm/driverkit-matrix-check.XXXXXX)
@@ -28,5 +28,5 @@ if [ -z "${TMPDIR:-}" ] && [ -w /dev/shm ] && [ "$room" -ge 4194304 ]; then
     chmod 755 "$TMPDIR"
     trap 'rm -rf "$TMPDIR"' EXIT
 fi
-# Most of them wait for a server, a lock or a signal.
+# More threads than processors: most tests wait for a server, a lock or a signal.
 RUST_TEST_THREADS=$((4 * $(nproc))) cargo test --lib --test it

@@ -1,12 +1,12 @@
 #!/bin/bash
-# Builds real Falco drivers for real kernels, from nothing but this repository and a Debian mirror.
+# Builds real Falco drivers for real kernels. Needs only this repository and a Debian mirror.
 #
 #   scripts/demo.sh           three kernels of matrices/debian.toml: bookworm's for amd64 and arm64, the newest of sid
-#   scripts/demo.sh --full    all of them
+#   scripts/demo.sh --full    all kernels of matrices/debian.toml
 #
-# Run again, it does only what is missing. Everything goes where `driverkit-matrix run` puts it: out/ and the cache.
-# Some builds cannot succeed (old drivers on the newest kernels): they show as failures with their first compiler
-# error, and are no failure of the demo.
+# A second run builds only what is missing. The files are where `driverkit-matrix run` puts them: out/ and the cache.
+# Some builds cannot succeed (old drivers on the newest kernels). They are shown as failures with their first compiler
+# error. The demo does not fail because of them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -31,13 +31,13 @@ build_program release
 prepare_images "${images[@]}"
 prepare_drivers
 
-step "What there is to build, from the mirror's own package indexes"
-# A lock that is there is used as it is; `driverkit-matrix lock` refreshes it.
+step "Plan: the kernels are read from the mirror's package indexes"
+# If the lock exists, it is used unchanged; `driverkit-matrix lock` refreshes it.
 "$program" plan "$matrix" "${selection[@]}"
 step "Build what is missing"
 status=0
 "$program" run "$matrix" "${selection[@]}" || status=$?
 step "The drivers"
 find out -name '*.ko' -o -name '*.o' | sort
-# 1: some artifacts are not there, as announced above.
+# Exit code 1: some artifacts are missing, as the comment at the top says.
 [ "$status" -le 1 ] || exit "$status"

@@ -1,6 +1,7 @@
 #!/bin/bash
-# A compiler for scripts/fuzz.sh (RUSTC_WRAPPER): counts coverage in the crates whose code is fuzzed, and compiles the
-# other dependencies as they are, which takes half as long and leaves the fuzzer fewer edges that no input can reach.
+# The compiler for scripts/fuzz.sh (RUSTC_WRAPPER). It adds coverage counters to the crates whose code is fuzzed, and
+# compiles all other dependencies without them: this takes half the time, and the fuzzer gets fewer edges that no input
+# can reach.
 case " $* " in
 *" --crate-name driverkit_matrix "* | *" --crate-name driverkit_matrix_fuzz "* | *" --crate-name object "*)
     exec "$@" -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \

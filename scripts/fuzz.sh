@@ -1,12 +1,12 @@
 #!/bin/bash
-# Gives every reader of foreign bytes mutated input (fuzz/): each target for so many seconds, as many at a time as there
-# are processors. Ends with an error where one crashes, hangs or takes too much memory; its input is then in
+# Fuzzes every reader of untrusted bytes (fuzz/): runs each target for SECONDS, as many targets at once as there are
+# processors. Fails if a target crashes, hangs or uses too much memory; the input that caused it is then in
 # fuzz/artifacts/.
 #
 #   scripts/fuzz.sh SECONDS [TARGET...]
 #
-# libFuzzer comes with a crate and is compiled here, which takes a C++ compiler and nothing else: the coverage that guides
-# it is an option of every rustc. No sanitizer is used, since nothing here is `unsafe`; overflow checks are on.
+# libFuzzer is part of a crate and is compiled here. This needs only a C++ compiler, since every rustc can add the
+# coverage counters. No sanitizer is used, since this program has no `unsafe` code; overflow checks are on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 command -v cargo >/dev/null 2>&1 || PATH=$HOME/.cargo/bin:$PATH

@@ -1,8 +1,8 @@
-# Steps that scripts share; to be sourced by bash in the folder of the repository.
+# Steps that several scripts use. Source it from bash, in the root directory of the repository.
 
 step() { printf '\n== %s\n' "$*"; }
 
-# The machine: packages, Docker daemon, and where the mirror is.
+# Prepares the machine: installs packages, starts a Docker daemon, finds the Debian mirror.
 #   prepare_machine [--tests]
 prepare_machine() {
     step "Prepare this machine"
@@ -17,7 +17,7 @@ prepare_machine() {
     fi
 }
 
-# The program, in $program. Tests take the one that cargo builds for them anyway.
+# Builds the program and sets $program to its path. Tests use the debug one, which cargo builds for them anyway.
 #   build_program release|debug
 build_program() {
     step "Build the program"
@@ -29,7 +29,7 @@ build_program() {
     program=target/$1/driverkit-matrix
 }
 
-# The builder images named; all of images/ when none is named.
+# Builds the named builder images, or all images of images/ without arguments.
 prepare_images() {
     step "Builder images"
     "$program" images build "$@"

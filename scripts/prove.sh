@@ -1,11 +1,11 @@
 #!/bin/bash
-# Loads what is built for real kernels into these kernels, and prints what they did as a table.
+# Builds modules and probes for real kernels, loads them into these kernels, and prints the results as a table.
 #
 #   scripts/prove.sh                            every kernel of matrices/debian.toml, with modules and probes
-#   scripts/prove.sh --kernel '6.1.*-?-amd64'   flags go to `run`: here one kernel
+#   scripts/prove.sh --kernel '6.1.*-?-amd64'   flags are passed to `run`: here one kernel
 #
-# Run again, it does only what is missing. The exit status is 1 if a kernel refused something. What cannot be built is no
-# failure here: see scripts/demo.sh.
+# A second run does only what is missing. The exit status is 1 if a kernel refused an artifact. A build that fails does
+# not change the exit status: see scripts/demo.sh.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,12 +16,12 @@ prepare_images
 prepare_drivers
 
 out=target/prove
-step "Build what is missing, and load it"
+step "Build what is missing, and load the artifacts"
 status=0
 "$program" run matrices/debian.toml --out "$out" --prove all "$@" || status=$?
-# 1: some artifacts are not there.
+# Exit code 1: some artifacts are missing.
 [ "$status" -le 1 ] || exit "$status"
-step "What the kernels did"
+step "Results of loading"
 python3 - "$out/manifest.csv" <<'END'
 import csv, sys
 

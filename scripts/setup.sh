@@ -1,12 +1,13 @@
 #!/bin/bash
-# Makes this Debian machine ready to build drivers: installs what is missing and starts a Docker daemon where none
-# answers. Safe to run again; when all is there it takes a fraction of a second and changes nothing.
+# Prepares this Debian machine for building drivers: installs missing packages, and starts a Docker daemon if none
+# answers. It can run again; if nothing is missing, it takes a fraction of a second and changes nothing.
 #
-#   scripts/setup.sh            what building drivers takes
-#   scripts/setup.sh --tests    and what the tests take: makers and servers of packages and images, ssh, dkms, Podman, a proxy
+#   scripts/setup.sh            what is needed to build drivers
+#   scripts/setup.sh --tests    also what the tests need: tools that make and serve packages and images, ssh, dkms,
+#                               Podman, a proxy
 #
-# Without a daemon the program builds all the same, in bubblewrap sandboxes (`--executor local`): so that is said, and
-# the exit status stays 0.
+# Without a Docker daemon the program can still build, in bubblewrap sandboxes (`--executor local`). So a missing daemon
+# is only reported, and the exit status is 0.
 set -euo pipefail
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -39,7 +40,7 @@ as_root() {
 
 install_missing() {
     local missing=() need package
-    # What must be there, and the package that brings it.
+    # A program or file that must exist, and the package that has it.
     while read -r need package; do
         case $need in
         /*) [ -e "$need" ] || missing+=("$package") ;;
@@ -49,10 +50,10 @@ install_missing() {
         for_builds
         [ "$wanted" != --tests ] || for_tests
     )
-    # The headers of any kernel, for builds with what is installed.
+    # The headers of any kernel, for tests that build with installed headers.
     [ "$wanted" != --tests ] || compgen -G '/lib/modules/*/build' >/dev/null ||
         missing+=("linux-headers-$(dpkg --print-architecture)")
-    # Environments of Python, in which a test installs libraries of others.
+    # Python virtual environments, into which a test installs libraries.
     [ "$wanted" != --tests ] || python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     if [ "${#missing[@]}" -gt 0 ]; then
         install "${missing[@]}" || die "these packages could not be installed: ${missing[*]}"
@@ -104,16 +105,16 @@ END
 install() {
     local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@")
     say "installing $*"
-    # The package lists are often good enough; fetch them anew only when they are not.
+    # The package lists of this machine are often new enough. They are fetched again only if the installation fails.
     as_root "${install[@]}" >/dev/null 2>&1 || {
-        as_root apt-get update -qq || say "apt-get update failed; going on with what apt knows"
+        as_root apt-get update -qq || say "apt-get update failed; continuing with the old package lists"
         as_root "${install[@]}" >/dev/null
     }
 }
 
 know_mirror() {
     "$root/scripts/mirror.sh" >/dev/null 2>&1 && return
-    as_root apt-get update -qq || say "apt-get update failed; going on with what apt knows"
+    as_root apt-get update -qq || say "apt-get update failed; continuing with the old package lists"
     "$root/scripts/mirror.sh" >/dev/null || die "apt knows no Debian mirror; set DRIVERKIT_MATRIX_MIRROR_DEBIAN"
 }
 
@@ -128,7 +129,7 @@ daemon_answers() {
 
 start_daemon() {
     if [ -n "${DOCKER_HOST:-}" ]; then
-        say "docker: DOCKER_HOST is set, so no daemon is started here"
+        say "docker: DOCKER_HOST is set, so no daemon is started"
         return
     fi
     if daemon_answers; then
@@ -144,23 +145,23 @@ start_daemon() {
         return
     }
     PATH=$PATH:/usr/sbin:/sbin
-    # Where the package's own service has just started it.
+    # The service of the package may have started a daemon just now.
     wait_for_daemon 30 && return
 
     mkdir -p "$state"
     local log=$state/dockerd.log
-    # No container of this project has a network: no bridge, and this machine's firewall rules stay as they are.
+    # No container of this project has a network. So no bridge is needed, and the firewall rules stay as they are.
     as_root sh -c 'setsid "$@" </dev/null >"$0" 2>&1 &' "$log" \
         dockerd --host="unix://$socket" --bridge=none --iptables=false --ip6tables=false
     if wait_for_daemon 30; then
         say "docker: started a daemon, its log is $log"
     else
         grep -E 'level=(error|fatal)|failed' "$log" | tail -n 5 >&2 || tail -n 5 "$log" >&2
-        no_daemon "dockerd does not start, its log is $log"
+        no_daemon "dockerd failed to start, its log is $log"
     fi
 }
 
-# Waits that many seconds, but not when no daemon is coming up.
+# Waits at most $1 seconds for a daemon. Stops earlier if no dockerd process runs.
 wait_for_daemon() {
     local tries=$(($1 * 5)) alone=0
     while [ "$tries" -gt 0 ] && [ "$alone" -lt 5 ]; do
@@ -174,10 +175,11 @@ wait_for_daemon() {
 
 no_daemon() {
     say "docker: NO DAEMON ($1)"
-    say "docker: --executor auto takes the local executor (bubblewrap) instead"
+    say "docker: --executor auto uses the local executor (bubblewrap) instead"
 }
 
-# The S3 server of the tests takes some 150 CPU-seconds to compile, once; tests that want it earlier wait for it.
+# Starts the compilation of the tests' S3 server in the background: it takes about 150 CPU-seconds once. Tests that need
+# the server before it is ready wait for it.
 build_s3_server() {
     has go || [ -x /usr/local/go/bin/go ] || install golang-go || die "package golang-go could not be installed"
     mkdir -p "$state"

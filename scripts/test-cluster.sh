@@ -1,11 +1,11 @@
 #!/bin/bash
-# Tests the Kubernetes executor on a real cluster of one node, as root:
+# Tests the Kubernetes executor on a real cluster with one node. Run it as root:
 #
-#   scripts/test-cluster.sh [ARGUMENTS OF THE TESTS]     all tests, or those whose names hold a word
-#   scripts/test-cluster.sh --bench                      the numbers of docs/benchmarks.md
+#   scripts/test-cluster.sh [ARGUMENTS OF THE TESTS]     all tests, or those whose names contain a word
+#   scripts/test-cluster.sh --bench                      the benchmarks of docs/benchmarks.md
 #
-# The cluster's programs are built from Go modules the first time (some 20 CPU-minutes); that is why `make test` leaves
-# these tests out. The cluster stays up; tests/cluster/down.sh ends it.
+# The first run builds the cluster's programs from Go modules (about 20 CPU-minutes), so `make test` does not run these
+# tests. The cluster keeps running afterwards; tests/cluster/down.sh stops it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,9 +17,9 @@ KUBECONFIG=$(tests/cluster/up.sh)
 export KUBECONFIG
 
 build_program debug
-prepare_images bookworm sid proof # out of sid come the emulator and its libraries
+prepare_images bookworm sid proof # sid has the emulator and its libraries
 prepare_drivers
-# The daemon has one once a build has used it.
+# The Docker daemon has an image only after a build has used it.
 for name in bookworm proof; do
     image=driverkit-matrix/builder:$name
     docker image inspect "$image" >/dev/null 2>&1 ||

@@ -1,6 +1,6 @@
 #!/bin/bash
-# test-server.sh s3|azure: prints the command of an object store for tests, which is built or installed once and kept
-# in the user's cache.
+# test-server.sh s3|azure: prints the command of an object store for tests. The server is built or installed once, and
+# kept in the user's cache.
 set -euo pipefail
 
 S3_VERSION=${S3_VERSION:-v1.8.0}       # of versitygw
@@ -12,11 +12,11 @@ s3() {
     local folder=$cache/versitygw-$S3_VERSION
     mkdir -p "$folder"
     exec 9>"$folder/lock"
-    flock 9 # a second builder waits, then finds it
+    flock 9 # a second builder waits, then uses the finished server
     if [ ! -x "$folder/versitygw" ]; then
         PATH=$PATH:/usr/local/go/bin:/usr/lib/go/bin
         command -v go >/dev/null || {
-            echo "test-server: no go in PATH; scripts/setup.sh --tests installs it" >&2
+            echo "test-server: go not found in PATH; scripts/setup.sh --tests installs it" >&2
             exit 1
         }
         local module=github.com/versity/versitygw/cmd/versitygw

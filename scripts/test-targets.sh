@@ -1,8 +1,9 @@
 #!/bin/bash
-# Builds a module for a kernel of each distribution, from packages in its own formats on mirrors of this machine, and
-# prints a table: target x result. See docs/targets.md and tests/system/targets.rs.
+# Builds a module for a kernel of each distribution, and prints a table of targets and results. The packages have the
+# formats of the distribution and are served by mirrors on this machine. See docs/targets.md and
+# tests/system/targets.rs.
 #
-#   TARGETS='centos photon' scripts/test-targets.sh    only these
+#   TARGETS='centos photon' scripts/test-targets.sh    only these targets
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

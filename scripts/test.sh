@@ -1,6 +1,6 @@
 #!/bin/bash
-# Runs all tests, after making ready what they need: a Docker daemon, builder images, driver sources, the mirror.
-# Arguments go to cargo test.
+# Prepares what the tests need (a Docker daemon, builder images, driver sources, the mirror), then runs all tests.
+# Arguments are passed to cargo test.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,5 +12,5 @@ prepare_drivers
 prepare_kernel_source
 
 step "Tests"
-# One failure hides no other.
+# All tests run, also after a failure.
 cargo test --no-fail-fast "$@"
