@@ -1,6 +1,7 @@
 #!/bin/bash
-# Builds the programs of a Kubernetes cluster from Go modules, once: about 20
-# CPU-minutes, 0.5 GB kept. A build that was cut off goes on from Go's cache.
+# Builds the programs of a Kubernetes cluster from Go modules, once: this takes
+# about 20 CPU-minutes and keeps 0.5 GB. After an interrupted build, the next one
+# continues with Go's cache.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh
@@ -9,18 +10,18 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 if [[ -e $bin/done ]]; then exit 0; fi
 export PATH=$PATH:/usr/local/go/bin CGO_ENABLED=0 GOFLAGS=-mod=mod
 command -v go >/dev/null || {
-	say "Kubernetes is built from source: install Go (https://go.dev/dl), the version that $K8S_VERSION asks for or newer"
+	say "go not found in PATH: Kubernetes is built from source; install Go (https://go.dev/dl), the version that $K8S_VERSION requires or newer"
 	exit 1
 }
 mkdir -p "$bin/src"
 exec 9>"$bin/lock"
-flock 9 # a second builder waits, then finds it done
+flock 9 # a second builder waits, then uses the finished build
 if [[ -e $bin/done ]]; then exit 0; fi
 say "building Kubernetes $K8S_VERSION in $bin"
 cd "$bin/src"
 
-# Kubernetes requires its own parts (k8s.io/api, ...) as v0.0.0, which its own
-# build replaces by folders; as modules they are released as v0.MINOR.PATCH.
+# Kubernetes requires its own modules (k8s.io/api, ...) in version v0.0.0, which
+# its own build replaces by directories. Their released version is v0.MINOR.PATCH.
 minor=${K8S_VERSION#v1.}
 manifest=$(go mod download -json "k8s.io/kubernetes@$K8S_VERSION" | sed -n 's/.*"GoMod": "\(.*\)",/\1/p')
 {

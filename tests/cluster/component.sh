@@ -1,5 +1,5 @@
 #!/bin/bash
-# component.sh start|stop|kill NAME: starts or ends a part of the cluster, as kube-apiserver or kubelet.
+# component.sh start|stop|kill NAME: starts, stops or kills a component of the cluster, such as kube-apiserver.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh
@@ -9,7 +9,7 @@ start) alive "$2" || start "$2" ;;
 stop) stop "$2" ;;
 kill) stop "$2" KILL ;;
 *)
-	say "no such action: $1"
+	say "unknown action $1, expected start, stop or kill"
 	exit 2
 	;;
 esac

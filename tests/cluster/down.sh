@@ -1,20 +1,21 @@
 #!/bin/bash
-# Ends the cluster that up.sh started and removes its state; the programs stay.
+# Stops the cluster that up.sh started and removes its state. The compiled
+# programs are kept.
 set -uo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh
 . "$here/common.sh"
 [[ -d $state ]] || exit 0
 
-# By way of the API first, so that the kubelet ends the pods in good order.
+# Delete the pods through the API first, so that the kubelet stops them properly.
 if alive kube-apiserver && alive kubelet; then
 	for kinds in cronjobs,jobs pods; do
 		timeout 30 "$bin/kubectl" delete "$kinds" --all --all-namespaces --grace-period=1 >/dev/null 2>&1
 	done
 fi
 stop kubelet
-# The rest of the pods goes with their tasks. They outlive a containerd that was
-# killed, and a new one finds them again.
+# Remove the remaining pods by removing their tasks. Tasks survive a killed
+# containerd, and a newly started containerd finds them again.
 if ! alive containerd && [[ -e $state/containerd.cmd ]]; then start containerd; fi
 if alive containerd; then
 	within 30 node_ctr version

@@ -1,5 +1,5 @@
 #!/bin/bash
-# kubectl.sh ARGUMENTS...: kubectl of the cluster's version, for this cluster.
+# kubectl.sh ARGUMENTS...: runs kubectl, in the cluster's version, on this cluster.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh

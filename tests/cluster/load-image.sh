@@ -1,5 +1,5 @@
 #!/bin/bash
-# load-image.sh IMAGE...: copies images of the Docker daemon to the cluster's node.
+# load-image.sh IMAGE...: copies images from the Docker daemon to the cluster's node.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh

@@ -1,6 +1,6 @@
 #!/bin/bash
-# namespace.sh NAME: makes a namespace that enforces PodSecurity `restricted`, with an empty claim called trees.
-# What was there under that name goes.
+# namespace.sh NAME: creates a namespace that enforces PodSecurity `restricted`, with an empty claim named trees.
+# An existing namespace with that name is deleted first.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh
@@ -12,7 +12,7 @@ kubectl delete persistentvolume "$name" --ignore-not-found >&2
 folder=$state/volumes/$name
 rm -rf "$folder"
 mkdir -p "$folder"
-chmod 777 "$folder" # volumes of this type know no group of the pod
+chmod 777 "$folder" # Kubernetes does not set the pod's group on volumes of this type
 kubectl apply -f - >&2 <<END_OF_FILE
 apiVersion: v1
 kind: Namespace

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Brings up a real Kubernetes of one node on this machine, on loopback and on a
-# bridge of its own, and prints the path of its kubeconfig. One that runs is left
-# as it is. As root.
+# Starts a real Kubernetes cluster with one node on this machine, on loopback and
+# on a bridge of its own, and prints the path of its kubeconfig. A cluster that
+# already runs is not changed. Needs root.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/cluster/common.sh
@@ -16,8 +16,8 @@ if all_alive; then
 	exit
 fi
 
-# 1. Programs: containerd (which docker.io brings too), runc and the CNI plugins
-#    from Debian; Kubernetes itself from source.
+# 1. Programs: containerd (also a dependency of docker.io), runc and the CNI
+#    plugins from Debian; Kubernetes itself from source.
 missing=()
 for package in containerd runc containernetworking-plugins iptables iproute2 procps openssl gcc libc6-dev; do
 	status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)
@@ -32,15 +32,15 @@ if ((${#missing[@]})); then
 fi
 "$here/build.sh"
 
-# 2. A clean state. What the kubelet changes of the machine's settings is noted.
+# 2. A clean state. Save the settings of the machine that the kubelet changes.
 "$here/down.sh"
 mkdir -p "$state"/{pki,cni,images}
 sysctl vm.overcommit_memory kernel.panic kernel.panic_on_oops \
 	kernel.keys.root_maxkeys kernel.keys.root_maxbytes >"$state/sysctl"
 mountpoint -q /sys/fs/cgroup || mount -t cgroup2 none /sys/fs/cgroup
 
-# 3. Certificates: an authority, the API server's, and an administrator's, which
-#    the other components use as well.
+# 3. Certificates: a certificate authority, the API server, and an administrator,
+#    whose certificate the other components use as well.
 issue() { # issue NAME SUBJECT EXTENSIONS
 	openssl genrsa -out "$1.key" 2048 2>/dev/null
 	openssl req -new -key "$1.key" -subj "$2" |
@@ -62,8 +62,8 @@ contexts: [{name: test, context: {cluster: test, user: admin}}]
 current-context: test
 END_OF_FILE
 
-# 4. The node's containerd, beside Docker's, and its network: a bridge that is
-#    there before the first pod, so that a server can bind to its address.
+# 4. A containerd for the node, separate from Docker's, and its network: a bridge
+#    that exists before the first pod, so that a server can bind to its address.
 cat >"$state/containerd.toml" <<END_OF_FILE
 version = 2
 root = "$state/containerd"
@@ -86,7 +86,8 @@ cat >"$state/cni/10-test.conflist" <<END_OF_FILE
    "ipam": {"type": "host-local", "dataDir": "$state/cni-ips", "ranges": [[{"subnet": "10.244.0.0/24"}]],
             "routes": [{"dst": "0.0.0.0/0"}]}}]}
 END_OF_FILE
-# With an address of its own: otherwise it takes that of a port, and another when that pod goes.
+# The bridge gets a fixed MAC address. Otherwise it has the address of one of its
+# ports, which changes when the pod of that port ends.
 ip link add testkube0 address 02:00:0a:f4:00:01 type bridge
 ip address add $address/24 dev testkube0
 ip link set testkube0 up
@@ -94,7 +95,8 @@ routes -I
 define containerd containerd --config "$state/containerd.toml"
 start containerd
 
-# 5. The image of the process that holds a pod's namespaces: one static program.
+# 5. The image of the pause process, which keeps a pod's namespaces: one static
+#    program.
 cd "$state/images"
 echo 'int pause(void); int main(void) { for (;;) pause(); }' | gcc -static -Os -s -x c - -o pause
 tar --owner=0 --group=0 -cf layer.tar pause
@@ -150,9 +152,9 @@ define kubelet "$bin/kubelet" --config "$state/kubelet.yaml" --kubeconfig "$KUBE
 start kubelet
 within 60 kubectl get node localhost
 kubectl wait --for=condition=Ready node/localhost --timeout=90s >&2
-within 60 kubectl get serviceaccount default # before it no pod is let in
+within 60 kubectl get serviceaccount default # without it no pod is admitted
 all_alive || {
-	say "a component died; the logs are $state/*.log"
+	say "a component does not run any more; the logs are $state/*.log"
 	exit 1
 }
 echo "$KUBECONFIG"
