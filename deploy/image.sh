@@ -1,9 +1,10 @@
 #!/bin/bash
-# deploy/image.sh NAME [PROGRAM [BASE]]: makes the image of the program for a cluster, with the Docker daemon.
+# deploy/image.sh NAME [PROGRAM [BASE]]: builds the image of the program for a cluster, with the Docker daemon.
 #
-# PROGRAM is target/release/driverkit-matrix, BASE an image of a Debian no older than the one that it was compiled on,
-# with ca-certificates where mirrors are asked by https. The builder images must be built (`driverkit-matrix images
-# build`): their records go in, so that the program in the cluster knows what the nodes have.
+# PROGRAM is by default target/release/driverkit-matrix. BASE is an image of a Debian that is not older than the Debian
+# on which the program was compiled; it needs ca-certificates if mirrors use https. The builder images must be built
+# before (`driverkit-matrix images build`): this image contains their records, so that the program in the cluster knows
+# which builder images the nodes have.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 name=${1:?usage: deploy/image.sh NAME [PROGRAM [BASE]]}
@@ -18,5 +19,5 @@ cp -R "$root/images" "$context/images"
 mkdir "$context/built"
 cp "$built"/*.json "$context/built/"
 cp "$root/deploy/Dockerfile" "$context/Dockerfile"
-# Without BuildKit, which not every daemon has.
+# Do not use BuildKit: not every daemon has it.
 DOCKER_BUILDKIT=0 docker build --quiet --build-arg "BASE=$base" --tag "$name" "$context"
