@@ -1,5 +1,5 @@
-//! Writes a few small inputs for each target below the folder given, made from this repository's test data. Uses nothing
-//! that counts coverage: there is no fuzzer in this program that would take it.
+//! Writes a few small inputs for each target into the directory named by the argument, made from the test data of this
+//! repository. This program does not use the fuzz library, whose coverage counters need libFuzzer.
 
 use std::path::PathBuf;
 
@@ -42,7 +42,7 @@ fn main() {
     put("lock", "lock", LOCK.as_bytes());
 }
 
-/// A header tree of a few files, with links.
+/// Returns a tarball with a header tree: a few files and a link.
 fn tarball() -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (name, content) in files() {
@@ -134,7 +134,7 @@ fn cpio() -> Vec<u8> {
     archive
 }
 
-/// An rpm whose header names a file: a number, and two lists of texts.
+/// Returns an rpm whose header describes one file: numbers, and two lists of strings.
 fn rpm_with_values(payload: &[u8]) -> Vec<u8> {
     let values: [(u32, u32, u32, &[u8]); 4] = [
         (1028, 4, 1, &[0, 0, 0, 12]),
@@ -157,7 +157,7 @@ fn rpm_with_values(payload: &[u8]) -> Vec<u8> {
     [package, index, store, payload.to_vec()].concat()
 }
 
-/// A lock of two kernels, as the program writes it.
+/// A lock with two kernels, in the format that the program writes.
 const LOCK: &str = r#"{"lock":1,"sources":{"*":"1f7630d899dcba3785654af21322a2c8853722810228d473f558cfd5513e9d72"}}
 {"target":"centos","release":"5.4.1-1","version":"1","architecture":"amd64","entry":"*","packages":[{"url":"http://127.0.0.1/centos-1.rpm"}],"source":"kernel-crawler","first_seen":"2019-02-28"}
 {"target":"minikube","release":"5.10.57","version":"1_1.26.0","architecture":"amd64","entry":"*","packages":[],"source":"kernel-crawler","first_seen":"2019-02-28","gone":"2020-01-01"}

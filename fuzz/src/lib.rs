@@ -1,4 +1,4 @@
-//! What every fuzz target does with its bytes: a function each, which must not panic, whatever they are.
+//! One function for each fuzz target. A function gets arbitrary bytes and must never panic.
 
 mod rpm_of;
 
@@ -19,7 +19,7 @@ use driverkit_matrix::verify::{
     ExpectedModule, KernelTreeFacts, read_kernel_tree, verify_module, verify_probe,
 };
 
-/// Small enough that none of them is reached by bytes that merely take long.
+/// Small limits: an input that only takes long to unpack stops at a limit, before the fuzzer's timeout.
 fn limits() -> unpack::Limits {
     unpack::Limits {
         entries: 200,
@@ -28,7 +28,7 @@ fn limits() -> unpack::Limits {
     }
 }
 
-/// A folder in memory: files are written a thousand times a second.
+/// Creates a temporary directory, in memory if possible: the targets write about a thousand files a second.
 fn folder() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let parent = if memory.is_dir() {
@@ -42,7 +42,7 @@ fn folder() -> tempfile::TempDir {
         .expect("a folder")
 }
 
-/// Unpacks an archive; what it gave is in the folder.
+/// Unpacks an archive into `tree` of a new directory. Returns the directory, or `None` if the archive is invalid.
 fn unpacked(archive: &[u8]) -> Option<tempfile::TempDir> {
     let folder = folder();
     let (file, tree) = (folder.path().join("archive"), folder.path().join("tree"));
@@ -51,35 +51,35 @@ fn unpacked(archive: &[u8]) -> Option<tempfile::TempDir> {
     unpack(&file, &tree, &limits()).ok().map(|_| folder)
 }
 
-/// A Debian package.
+/// Unpacks a Debian package.
 pub fn deb(data: &[u8]) {
     unpacked(data);
 }
 
-/// An rpm.
+/// Unpacks an rpm.
 pub fn rpm(data: &[u8]) {
     unpacked(data);
 }
 
-/// A tarball.
+/// Unpacks a tarball.
 pub fn tar(data: &[u8]) {
     unpacked(data);
 }
 
-/// A cpio archive, in an rpm that says nothing else.
+/// Unpacks a cpio archive, as the payload of an rpm with empty headers.
 pub fn cpio(data: &[u8]) {
     unpacked(&rpm_of(data));
 }
 
-/// A header tree, as a tarball.
+/// Unpacks a tarball and reads it as a header tree.
 pub fn tree(data: &[u8]) {
     if let Some(folder) = unpacked(data) {
-        // That it is none is an answer.
+        // An error is a valid result: most inputs are not a header tree.
         drop(read_kernel_tree(folder.path(), Path::new("tree")));
     }
 }
 
-/// A module; in front of it, up to a zero, the versions of its kernel's symbols.
+/// Checks a module. The input is the text of `Module.symvers`, a zero byte, and the module.
 pub fn module(data: &[u8]) {
     let facts = KernelTreeFacts {
         uts_release: "6.1.0-50-rt-amd64".to_owned(),
@@ -104,12 +104,12 @@ pub fn module(data: &[u8]) {
     }
 }
 
-/// A probe.
+/// Checks a probe.
 pub fn probe(data: &[u8]) {
     drop(verify_probe(data));
 }
 
-/// The manifest of an earlier run.
+/// Reads the manifest of an earlier run.
 pub fn manifest(data: &[u8]) {
     let folder = folder();
     let path = folder.path().join("manifest.json");
@@ -117,7 +117,7 @@ pub fn manifest(data: &[u8]) {
     drop(read_manifest(&path));
 }
 
-/// A kernel list: of kernel-crawler, or, behind a first line `driverkit`, a configuration file of driverkit.
+/// Reads a kernel list of kernel-crawler, or a configuration file of driverkit if the first line is `driverkit`.
 pub fn list(data: &[u8]) {
     static MATRICES: LazyLock<(tempfile::TempDir, [Matrix; 2])> = LazyLock::new(|| {
         let folder = folder();
@@ -160,7 +160,7 @@ pub fn list(data: &[u8]) {
     }
 }
 
-/// The lock beside a matrix; one that can be read can be written and read again.
+/// Reads a lock. If it is valid, it is written and read again, and the result must be the same.
 pub fn lock(data: &[u8]) {
     let folder = folder();
     let path = folder.path().join("matrix.lock");

@@ -1,6 +1,6 @@
-//! A way around the header of an rpm.
+//! Makes an rpm from a payload, so that the fuzzer does not have to find valid rpm headers.
 
-/// An rpm with an uncompressed payload, and without a list of files.
+/// Returns an rpm with an uncompressed payload and empty headers, so without a list of files.
 pub fn rpm_of(payload: &[u8]) -> Vec<u8> {
     let mut lead = vec![0; 96];
     lead[..5].copy_from_slice(&[0xed, 0xab, 0xee, 0xdb, 3]);
