@@ -13,7 +13,7 @@ demo-full:
 prove:
 	scripts/prove.sh
 
-# Checks format, lints, documentation, licences and a build without default features; runs the tests that need only cargo.
+# Checks format, lints, documentation, licences, a build without default features; runs the tests that need only cargo.
 check:
 	scripts/check.sh
 
