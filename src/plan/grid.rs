@@ -19,8 +19,8 @@ use crate::matrix::{Exclude, Matrix, Override, SelectorIndex, Settings, TargetEn
 use crate::target;
 
 /// The reason for leaving out a subscription's kernels when no image is configured.
-const NEEDS_IMAGE: &str = "its packages are behind a subscription: name an image of yours that has access to them \
-    (`image = \"...\"` in [[target]], [[override]] or [defaults], or --builderimage), or the packages with `headers`";
+const NEEDS_IMAGE: &str = "its packages need a subscription: set an image that has access to them (`image = \"...\"` in \
+    [[target]], [[override]] or [defaults], or --builderimage), or list the packages with `headers`";
 
 /// The reason for leaving out kernels whose `[[target]]` requests no artifacts.
 const NO_ARTIFACTS: &str = "the matrix requests no artifacts for it";

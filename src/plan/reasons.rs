@@ -34,6 +34,6 @@ fn architecture_reason(entry: &TargetEntry, kernel: &Kernel) -> Option<String> {
     } else if entry.architectures.contains(&architecture) {
         None
     } else {
-        Some(format!("the matrix does not ask for {architecture}"))
+        Some(format!("the matrix does not request {architecture}"))
     }
 }

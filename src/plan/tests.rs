@@ -356,7 +356,7 @@ kernels = [{ release = "5.4.0-1", architecture = "arm64" }, { release = "5.4.0-1
     assert_eq!(&*plan.left_out[0].rule, "architecture");
     assert_eq!(
         &*plan.left_out[0].reason,
-        "the matrix does not ask for arm64"
+        "the matrix does not request arm64"
     );
 }
 

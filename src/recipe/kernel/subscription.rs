@@ -94,9 +94,8 @@ impl Subscriptions {
     ) -> Result<Download, Halt> {
         let Some(image) = self.toolchains.image_of(build) else {
             let message = format!(
-                "its packages are behind a subscription: name an image of yours that has access to them, with \
-                 `image = \"...\"` in the matrix or `--builderimage`, or name the packages with `headers` ({} would \
-                 be asked for {})",
+                "its packages need a subscription: set an image that has access to them (`image = \"...\"` in the \
+                 matrix, or --builderimage), or list the packages with `headers` ({} would download {})",
                 subscription.manager.as_str(),
                 subscription.names().join(" and ")
             );

@@ -231,7 +231,7 @@ image  = "registry.example.org/rhel8"
     // One of the two drivers has no image for the kernel; named packages need none.
     for text in [
         "2 kernels, 2 drivers, 3 builds",
-        "its packages are behind a subscription: name an image of yours",
+        "its packages need a subscription: set an image that has access to them",
         "yum                  1  registry.example.org/rhel8",
     ] {
         assert!(shown.contains(text), "{shown}");
