@@ -70,7 +70,7 @@ impl Unavailable {
             })
             .collect();
         let rest = match (self.known.len(), self.is_silent) {
-            (0, true) => "left out: no lock names its kernels".to_owned(),
+            (0, true) => "left out: no lock has its kernels".to_owned(),
             (0, false) => "its other sources are used".to_owned(),
             (known, _) => format!(
                 "{} of {} used, unconfirmed",
@@ -143,7 +143,7 @@ impl Availability {
         }
         let sources = count(self.unavailable.len(), "[[target]]");
         let warning = Diagnostic::warning(format!(
-            "{sources} could not be asked for kernels; everything else goes on"
+            "failed to get the kernels of {sources}; everything else continues"
         ));
         context.warn(&[warning]);
         for one in self.unavailable.iter().take(NAMED) {
@@ -185,8 +185,8 @@ impl Availability {
         ResolveError::Infrastructure {
             message: messages.join("\n") + &more,
             help: Some(format!(
-                "name a mirror that can be reached in [mirrors] or with --mirror, or bring {lock} from a machine that has a \
-                 network: with it nobody is asked"
+                "name a mirror that can be reached in [mirrors] or with --mirror, or copy {lock} from a machine with \
+                 network access: then no server is needed"
             )),
         }
     }

@@ -38,7 +38,7 @@ impl<'a, T> CommonTable<'a, T> {
             .at(other_matrix.place((self.span)(other)), "this one")
             .at(matrix.place((self.span)(table)), "and this one")
             .help(format!(
-                "give the same [{name}] in each, or run them one by one"
+                "use the same [{name}] in each, or run them one by one"
             ));
         Err(ResolveError::Diagnostics(vec![fault]))
     }

@@ -61,13 +61,13 @@ pub(crate) fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
         .map(|name| format!("--accept-shrink \"{name}\""))
         .collect();
     let patterns = if names.len() > NAMED_DOUBTS {
-        "; patterns name several, as \"ubuntu-*\" or \"*\" for all"
+        "; one pattern can name several: \"ubuntu-*\", or \"*\" for all"
     } else {
         ""
     };
     let losses = count(doubts.len(), "loss");
     let warning = Diagnostic::warning(format!(
-        "{lock}: {losses} not believed, so what is missing stays, marked unconfirmed"
+        "{lock}: {losses} not believed, so the missing kernels stay, marked unconfirmed"
     ))
     .help(format!(
         "look at the source; if the kernels are really gone, run `driverkit-matrix lock {matrix} {}`{patterns}",

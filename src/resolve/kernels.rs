@@ -222,7 +222,7 @@ fn left_out(locked: LockedKernel, since: Date, place: &str) -> LeftOut {
         driver: None,
         artifact: None,
         rule: "gone".into(),
-        reason: format!("its source does not name it since {since}").into(),
+        reason: format!("its source has not listed it since {since}").into(),
         place: Some(place.into()),
         first_seen: Some(locked.first_seen),
     }

@@ -80,7 +80,9 @@ pub(crate) fn fill_in_locks(
         }
         tell_replaced(context, &path, &filled.replaced);
         if let Err(error) = lock.write(&path, &BTreeMap::new()) {
-            context.notice(&format!("digests are not noted: {error}"));
+            context.notice(&format!(
+                "the digests of this run are not in the lock: {error}"
+            ));
         }
     }
 }

@@ -138,11 +138,11 @@ pub(crate) fn check_out(planned: &Planned, out: &Path) -> Result<(), ResolveErro
     match planned.matrices.iter().find(holds) {
         Some((matrix, _)) => Err(ResolveError::Input {
             message: format!(
-                "the output directory {} holds a matrix, {}",
+                "the output directory {} contains a matrix, {}",
                 out.display(),
                 matrix.display()
             ),
-            help: Some("name a directory of its own with --out".to_owned()),
+            help: Some("name a separate directory with --out".to_owned()),
         }),
         None => Ok(()),
     }
@@ -233,7 +233,7 @@ pub(crate) fn check_room(
             size(needed),
         ),
         help: Some(
-            "free some with `driverkit-matrix cache gc`, or build less at once with --shard, --target or --kernel"
+            "free disk space with `driverkit-matrix cache gc`, or build less at once with --shard, --target or --kernel"
                 .to_owned(),
         ),
     })

@@ -73,7 +73,7 @@ pub(super) fn tell_replaced(
 ) {
     for (url, before, now) in replaced {
         context.notice(&format!(
-            "{}: {url} has SHA-256 {now} now; the note of {before}, which no index published, is replaced",
+            "{}: {url} has SHA-256 {now} now, which replaces the unpublished digest {before}",
             path.display()
         ));
     }

@@ -289,15 +289,16 @@ fn make_locks(unlocked: &[&Path]) -> String {
 
 fn filter_error(error: &FilterError, unlocked: &[&Path]) -> ResolveError {
     let help = match error {
-        FilterError::Nothing { examples, .. } if !examples.is_empty() => {
-            Some(format!("planned are for example: {}", examples.join(", ")))
-        }
+        FilterError::Nothing { examples, .. } if !examples.is_empty() => Some(format!(
+            "the plan has, for example: {}",
+            examples.join(", ")
+        )),
         FilterError::NoBuild {
             nearest: Some(nearest),
             ..
         } => Some(format!("did you mean `{nearest}`?")),
         FilterError::NoBuild { .. } if !unlocked.is_empty() => Some(format!(
-            "it may be one of a matrix that is not locked yet: {}",
+            "it may belong to a matrix that has no lock yet: {}",
             make_locks(unlocked)
         )),
         _ => None,

@@ -115,8 +115,8 @@ fn check_configurations(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
             "{kernel} is made from a kernel source, and its configuration is not known"
         ))
         .help(
-            "write `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of such a \
-             machine",
+            "write `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of a machine \
+             with this kernel",
         );
         faults.push(match place {
             Some(place) => fault.at(place, ""),

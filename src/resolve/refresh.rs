@@ -328,7 +328,7 @@ fn check_accepted(accepted: &[Pattern], all: &[Refreshed]) -> Result<(), Resolve
             accepted[unused]
         ),
         help: Some(if doubts.is_empty() {
-            "without it, no loss is in doubt: leave it out".to_owned()
+            "no loss is in doubt: omit --accept-shrink".to_owned()
         } else {
             format!("in doubt are: {}", doubts.join(", "))
         }),

@@ -192,8 +192,8 @@ impl Refresh<'_> {
     fn say_narrowed(&self, label: &str, narrowed: usize) -> String {
         let (lock, kernels) = (self.path.display(), count(narrowed, "kernel"));
         let notice = format!(
-            "{lock}: `{label}` has other suites, flavours, limits or kinds of sources than before: {kernels} that they do not \
-             give dropped"
+            "{lock}: the suites, flavours, limits or kinds of sources of `{label}` changed: {kernels} dropped that they no \
+             longer include"
         );
         self.context.notice(&notice);
         notice
@@ -218,7 +218,7 @@ pub(crate) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagno
             let message = format!("this [[target]] finds no kernel: `{}`", entry.label);
             let warning = Diagnostic::warning(message)
                 .at(matrix.place(entry.kernels.span()), "")
-                .help("compare its name, architectures, `match` and `exclude` with what its source has, or remove it");
+                .help("compare its name, architectures, `match` and `exclude` with its source, or remove it");
             (entry.label.clone(), warning)
         })
         .collect()

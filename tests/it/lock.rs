@@ -151,7 +151,7 @@ fn a_stale_lock_is_refreshed_or_refused() {
     --- err
     m.lock is stale for *: looking for kernels
     list.json: 1 skipped: line 5, AmazonLinux[2]: invalid kernel release `broken release`: ' ' is not allowed; only letters, digits and `. _ + ~ -` are allowed
-    m.lock: `*` has other suites, flavours, limits or kinds of sources than before: 1 kernel that they do not give dropped
+    m.lock: the suites, flavours, limits or kinds of sources of `*` changed: 1 kernel dropped that they no longer include
     m.lock: 1 kernel found
     ");
     // The configuration of a dropped kernel is removed as well.
@@ -171,7 +171,7 @@ fn a_plan_without_kernels_is_refused() {
     5 | kernels = { from = "kernel-crawler", path = { amd64 = "list.json" } }
       |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       |
-      = help: compare its name, architectures, `match` and `exclude` with what its source has, or remove it
+      = help: compare its name, architectures, `match` and `exclude` with its source, or remove it
     m.lock: 0 kernels found
     error: the plan is empty: no kernel was found for `*`
      --> m.toml:5:11
@@ -271,7 +271,7 @@ fn kernels_missing_from_a_shrunken_source_are_kept_as_unconfirmed() {
     ? ol 5.4.2-1 #1 amd64
     ? ol 5.4.3-1 #1 amd64
     --- err
-    warning: m.lock: 2 losses not believed, so what is missing stays, marked unconfirmed
+    warning: m.lock: 2 losses not believed, so the missing kernels stay, marked unconfirmed
      |
      = help: look at the source; if the kernels are really gone, run `driverkit-matrix lock m.toml --accept-shrink "centos" --accept-shrink "ol"`
       SOURCE  TARGET  SERIES  ARCHITECTURE  BEFORE  NOW
@@ -329,8 +329,8 @@ fn an_accepted_loss_of_a_target_keeps_its_kernels_as_gone() {
     8.1.0+driver/x86_64/centos_5.4.4-1_1  module            1  kernel-crawler
     8.1.0+driver/x86_64/ol_5.4.4-1_1      module            1  kernel-crawler
 
-    LEFT OUT BY  COUNT  REASON                                        FOR EXAMPLE
-    gone             3  its source does not name it since TODAY  ol 5.4.1-1, ol 5.4.2-1, ol 5.4.3-1
+    LEFT OUT BY  COUNT  REASON                                         FOR EXAMPLE
+    gone             3  its source has not listed it since TODAY  ol 5.4.1-1, ol 5.4.2-1, ol 5.4.3-1
     --- err
     warning: centos 5.4.1-1 #1 amd64 (and 3 more of centos): a release of centos looks like `3.10.0-957.12.2.el7.x86_64`; `5.4.1-1` looks like one of ubuntu, arch, debian; the content of its named packages decides
     warning: ol 5.4.4-1 #1 amd64: a release of ol looks like `5.4.17-2136.311.6.el8uek.x86_64`; `5.4.4-1` looks like one of ubuntu, arch, debian; the content of its named packages decides

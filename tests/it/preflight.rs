@@ -212,7 +212,7 @@ fn directories_that_cannot_be_written_are_refused_with_advice() {
         ),
         (
             &["run", "matrices/a.toml", "--out", "matrices"],
-            "holds a matrix, matrices/a.toml",
+            "contains a matrix, matrices/a.toml",
         ),
         (
             &["--cache", "file", "plan", "m.toml"],

@@ -43,8 +43,8 @@ impl Configurations {
         let Some(published) = target.published_config(kernel) else {
             let message = format!(
                 "kernel {kernel} is made from a kernel source, and its configuration is not known: write \
-                 `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of such \
-                 a machine"
+                 `config = \"FILE\"` beside its release, with the content of /proc/config.gz or /boot/config-* of a \
+                 machine with this kernel"
             );
             return Err(Failure::new(FailureClass::HeadersNotFound, Phase::Fetch, message).into());
         };

@@ -35,7 +35,7 @@ pub(crate) fn import(
     let drivers: Vec<&str> = drivers.iter().map(DriverVersion::as_str).collect();
     if drivers.is_empty() {
         return Err(ResolveError::Input {
-            message: "a list names no drivers".to_owned(),
+            message: "a kernel list contains no driver versions".to_owned(),
             help: Some("name them: --driver 8.1.0+driver".to_owned()),
         });
     }
@@ -79,7 +79,7 @@ fn list_of(text: &str) -> Result<(Architecture, PathBuf), ResolveError> {
     match architecture {
         Some(architecture) => Ok((architecture, path)),
         None => Err(ResolveError::Input {
-            message: format!("the name of {text} does not tell its architecture"),
+            message: format!("the file name {text} contains no architecture"),
             help: Some(format!("write amd64={text} or arm64={text}")),
         }),
     }

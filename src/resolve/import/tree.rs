@@ -85,7 +85,7 @@ fn versions_of<'a>(
     };
     Err(ResolveError::Input {
         message: format!(
-            "{} has files outside of directories <driver version>/<x86_64|aarch64>: {} does not say its driver version",
+            "{} has files outside of directories <driver version>/<x86_64|aarch64>: the driver version of {} is unknown",
             path.display(),
             first.path.display()
         ),
@@ -135,7 +135,7 @@ fn driver_table(version: &DriverVersion, files: &[&TreeFile]) -> Result<String, 
                 first.path.display(),
                 file.path.display()
             );
-            let help = "a matrix gives a driver version one name: import the files of each into a matrix of its own";
+            let help = "in one matrix a driver version has one name: import the files of each name into a separate matrix";
             return Err(ResolveError::Diagnostics(vec![
                 Diagnostic::error(message).help(help),
             ]));
@@ -228,7 +228,7 @@ fn lost_keys(files: &[TreeFile]) -> Vec<String> {
         .into_iter()
         .map(|(key, files)| {
             format!(
-                "`{key}` of {} is not taken over: {}",
+                "`{key}` of {} is not imported: {}",
                 count(files.len(), "file"),
                 files[0].path.display()
             )

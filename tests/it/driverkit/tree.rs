@@ -205,7 +205,7 @@ fn names_and_settings_of_files_are_imported() {
     assert_snapshot!(report, @"
     exit 1
     --- err
-    `repo-org` of 1 file is not taken over: config/9.0.0+driver/x86_64/centos_4.18.0-1.el8.x86_64_1.yaml
+    `repo-org` of 1 file is not imported: config/9.0.0+driver/x86_64/centos_4.18.0-1.el8.x86_64_1.yaml
     m.toml and m.lock: 1 kernel
     ");
     assert_snapshot!(workspace.get("m.toml"), @r#"
@@ -252,8 +252,7 @@ fn image_versions_and_conflicting_device_names_are_reported() {
     let workspace = workspace_of([first.clone(), second("builderimage: auto:1.2\n")]);
     let report = workspace.run(&["import", "config"]);
     assert!(
-        report.starts_with("exit 1")
-            && report.contains("`builderimage` of 1 file is not taken over"),
+        report.starts_with("exit 1") && report.contains("`builderimage` of 1 file is not imported"),
         "{report}"
     );
     let workspace = workspace_of([first, second("moduledevicename: acme\n")]);

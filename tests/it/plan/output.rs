@@ -206,14 +206,14 @@ fn filters_that_match_no_build_are_refused() {
     --- err
     error: --target "debain" matches no build (3 builds before this filter)
      |
-     = help: planned are for example: debian
+     = help: the plan has, for example: debian
     "#);
     assert_snapshot!(with(&["--arch", "arm64", "--kernel", ">=5"]), @r#"
     exit 2
     --- err
     error: --kernel ">=5" matches no build (1 build before this filter)
      |
-     = help: planned are for example: 4.9.30-1-arm64
+     = help: the plan has, for example: 4.9.30-1-arm64
     "#);
     assert_snapshot!(with(&["--only", "8.1.0+driver/x86_64/debian_6.1.55-2-amd64_1"]), @r"
     exit 2
