@@ -37,10 +37,10 @@ const CONNECTING: fn() -> Option<String> = || Some("waiting for the executor to 
 
 /// The message while artifacts are downloaded from the shared store.
 const BRINGING: fn() -> Option<String> =
-    || Some("receiving artifacts of the shared store".to_owned());
+    || Some("receiving artifacts from the shared store".to_owned());
 
 /// The message while an executor cleans up.
-const CLEANING_UP: &str = "removing what the run made outside of the cache";
+const CLEANING_UP: &str = "removing leftovers of this run outside of the cache";
 
 /// How long threads may take to stop.
 const SHUT_DOWN: Duration = Duration::from_secs(2);
@@ -96,7 +96,7 @@ fn note_of_kernels(run: &Run) -> Option<String> {
     let kernels = run.kernels_to_build();
     (kernels > 0).then(|| {
         format!(
-            "modules are proven in {} built from source, which takes minutes for each that the cache does not have",
+            "modules are proven in {} built from source, which takes minutes for each that is not cached",
             count(kernels, "kernel")
         )
     })
@@ -312,14 +312,11 @@ fn new_runtime() -> Result<tokio::runtime::Runtime, ResolveError> {
 
 /// Removes the leftovers of crashed runs; an error here does not fail the run.
 async fn sweep(executor: &dyn Executor, events: &Events, activity: &Activity) {
-    let _wait = activity.wait_for(|| "looking for what dead runs left".to_owned());
+    let _wait = activity.wait_for(|| "looking for leftovers of dead runs".to_owned());
     let message = match executor.sweep().await {
         Ok(0) => return,
         Ok(removed) => format!("removed {} of dead runs", count(removed, "leftover")),
-        Err(error) => format!(
-            "leftovers of dead runs could not be removed: {}",
-            chain(&error)
-        ),
+        Err(error) => format!("failed to remove leftovers of dead runs: {}", chain(&error)),
     };
     events.send(EventKind::Note { message });
 }
@@ -332,7 +329,7 @@ async fn finish(executor: &dyn Executor, events: &Events, activity: &Activity) {
     }
     if let Err(error) = executor.finish().await {
         let message = format!(
-            "what the run made outside of the cache could not be removed: {}",
+            "failed to remove leftovers of this run outside of the cache: {}",
             chain(&error)
         );
         events.send(EventKind::Note { message });
@@ -356,7 +353,7 @@ fn watch_signals(stop: Arc<Stop>) {
                 _ = terminate.recv() => {}
             }
             if is_second {
-                #[expect(clippy::exit, reason = "a second signal asks for nothing else")]
+                #[expect(clippy::exit, reason = "the second signal asks for an immediate exit")]
                 std::process::exit(i32::from(ExitStatus::Interrupted.code()));
             }
             stop.request(StopReason::Signal);

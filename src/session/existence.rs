@@ -70,7 +70,7 @@ pub async fn check_files(
         let done = separated(done.load(Ordering::Relaxed));
         let files = count(total, "file");
         let asking = fetcher.activity().line()?;
-        Some(format!("{done} of {files} asked for; {asking}"))
+        Some(format!("{done} of {files} checked; {asking}"))
     };
     let mut wanted = wanted.into_iter();
     loop {

@@ -128,8 +128,8 @@ async fn fetch_need(fetcher: &Fetcher, need: Need) -> Result<(Request, Option<St
         };
         if let Ok(fetched) = fetcher.fetch(&anew).await {
             let message = format!(
-                "{} has SHA-256 {} and not {noted}, which a lock notes and no index published: what it has goes into the \
-                 bundle; the next run that unpacks it corrects the lock",
+                "{} has SHA-256 {}, but a lock has the unpublished digest {noted}: the bundle contains the file as it is \
+                 now; the next run that unpacks it corrects the lock",
                 fetched.url, fetched.sha256
             );
             return Ok((anew, Some(message)));

@@ -55,7 +55,7 @@ impl StoreRequest {
                     url(table).unwrap_or_default(),
                     url(other).unwrap_or_default()
                 ),
-                help: Some("give the same [store] in each, or --store".to_owned()),
+                help: Some("use the same [store] in each, or set --store".to_owned()),
             });
         }
         let table = table.cloned().unwrap_or_default();
@@ -127,7 +127,7 @@ fn of_keys(error: KeysError) -> ResolveError {
         KeysError::File(error) => ResolveError::File(error),
         KeysError::Short => ResolveError::Input {
             message: format!("the keys of the store cannot be used: {error}"),
-            help: Some("make one with `openssl rand -hex 32`".to_owned()),
+            help: Some("create a key with `openssl rand -hex 32`".to_owned()),
         },
     }
 }
@@ -154,8 +154,8 @@ pub fn of_remote(error: RemoteError) -> ResolveError {
         RemoteError::NoTrust(_) => ResolveError::Input {
             message: error.to_string(),
             help: Some(
-                "give a key with --store-key or DRIVERKIT_MATRIX_STORE_KEY, or say --store-trusted if only machines that \
-                 you trust may write there"
+                "set a key with --store-key or DRIVERKIT_MATRIX_STORE_KEY, or use --store-trusted if only machines that \
+                 you trust can write to the store"
                     .to_owned(),
             ),
         },
@@ -179,7 +179,7 @@ impl OpenStore {
         }
         let runtime = new_runtime()?;
         let url = settings.bucket.url.to_string();
-        let line = || format!("reading what {url} has");
+        let line = || format!("reading the shared store {url}");
         let opened = said_while_busy(context, line, || {
             runtime.block_on(Remote::open(settings, &context.cache, run_id))
         });
@@ -267,7 +267,7 @@ impl OpenStore {
         let is_complete = finished.withheld == 0 && finished.problems.is_empty();
         if !is_complete {
             messages.push(format!(
-                "{url}: {} of this run did not get there: {}; they are on this machine, and the next run sends them",
+                "{url}: failed to upload {} of this run: {}; they are on this machine, and the next run uploads them",
                 count(finished.withheld, "outcome"),
                 finished.problems.join("; ")
             ));

@@ -18,7 +18,7 @@ pub fn check_images(toolchains: &Toolchains) -> Result<(), ResolveError> {
         Toolchains::Images(images) if !images.is_usable() => Err(ResolveError::Infrastructure {
             message: "no builder image is built".to_owned(),
             help: Some(
-                "make them with `driverkit-matrix images build`, or use this machine's compilers with `--executor local \
+                "build them with `driverkit-matrix images build`, or use this machine's compilers with `--executor local \
                  --toolchain host`"
                     .to_owned(),
             ),

@@ -61,7 +61,7 @@ fn every_command_reports_that_it_waits_for_a_bucket_or_mirror() {
                 "s3://bucket",
                 "--store-trusted",
             ],
-            "reading what s3://bucket has",
+            "reading the shared store s3://bucket",
         ),
         (
             &["store", "gc", "--store", "s3://bucket", "--store-trusted"],
@@ -89,7 +89,7 @@ fn every_command_reports_that_it_waits_for_a_bucket_or_mirror() {
         ),
         (
             &["plan", "remote.toml", "--check"],
-            "0 of 1 file asked for; asking 127.0.0.1",
+            "0 of 1 file checked; asking 127.0.0.1",
         ),
     ];
     std::thread::scope(|scope| {

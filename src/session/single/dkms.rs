@@ -39,7 +39,7 @@ pub fn build_with_dkms(
     if !rustix::process::geteuid().is_root() {
         return Err(ResolveError::Input {
             message: "DKMS needs root".to_owned(),
-            help: Some("run it as root, or leave --dkms out: that needs none".to_owned()),
+            help: Some("run it as root, or omit --dkms: other builds do not need root".to_owned()),
         });
     }
     let headers = installed_headers(request.kernel.release.as_str())?;
@@ -93,7 +93,7 @@ fn keep(
     };
     if let Err(defects) = verify_module(module, &expected) {
         context.notice(&format!(
-            "failed: the module of DKMS would not load: {defects}"
+            "failed: the module built by DKMS cannot be loaded: {defects}"
         ));
         return Ok(ExitStatus::Incomplete);
     }
@@ -119,7 +119,7 @@ fn attempt(
 ) -> Result<Result<Vec<u8>, String>, ResolveError> {
     // DKMS expects its sources in a directory of this name.
     let named = tempfile::tempdir().map_err(|error| {
-        ResolveError::infrastructure(format!("no temporary directory: {error}"))
+        ResolveError::infrastructure(format!("failed to create a temporary directory: {error}"))
     })?;
     let link = named
         .path()
@@ -155,8 +155,8 @@ fn attempt(
             .stdin(Stdio::null())
             .output()
             .map_err(|error| ResolveError::Infrastructure {
-                message: format!("dkms cannot be started: {error}"),
-                help: Some("install package dkms, or leave --dkms out".to_owned()),
+                message: format!("failed to start dkms: {error}"),
+                help: Some("install package dkms, or omit --dkms".to_owned()),
             })?;
     let folder = directories
         .tree
@@ -204,7 +204,7 @@ fn read_module(folder: &Path, name: &str) -> Result<Vec<u8>, String> {
         let mut decoder = flate2::read::GzDecoder::new(&*packed);
         return unpacked(std::io::Read::read_to_end(&mut decoder, &mut module).map(|_| module));
     }
-    Err(format!("DKMS left no {name}.ko in {}", folder.display()))
+    Err(format!("DKMS wrote no {name}.ko to {}", folder.display()))
 }
 
 /// Returns the sources of the request's module and version.
@@ -234,14 +234,14 @@ fn find_source(folder: &Path, request: &Request) -> Result<Source, ResolveError>
     others.sort();
     Err(ResolveError::Input {
         message: format!(
-            "DKMS has no sources of module {module} in version {wanted}: no {}/*/dkms.conf names them",
+            "DKMS has no sources of module {module} in version {wanted}: no {}/*/dkms.conf names this module and version",
             folder.display()
         ),
         help: Some(if others.is_empty() {
             "install the package with the sources (Debian: falcosecurity-scap-dkms)".to_owned()
         } else {
             format!(
-                "there are {}: name one with --moduledrivername and --driverversion",
+                "installed are {}: name one with --moduledrivername and --driverversion",
                 others.join(", ")
             )
         }),

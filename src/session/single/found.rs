@@ -108,7 +108,7 @@ fn ask(
         Err(ResolveError::Infrastructure { message, .. }) => {
             return Err(ResolveError::Infrastructure {
                 message: format!(
-                    "the mirror of {target} cannot be asked for the packages of {}: {message}",
+                    "failed to get the packages of {} from the mirror of {target}: {message}",
                     kernel.release
                 ),
                 help: Some(
@@ -119,7 +119,7 @@ fn ask(
         }
         Err(error) => {
             // The build reports which packages are missing.
-            context.notice(&format!("the mirror cannot be asked: {error}"));
+            context.notice(&format!("failed to read the mirror: {error}"));
             return Ok(None);
         }
     };

@@ -208,7 +208,7 @@ fn offline_the_missing_packages_are_an_infrastructure_error() {
     let (without, _) = text.split_once("kernelurls:").unwrap();
     grid.write("config.yaml", without);
     docker(&grid, &["--offline"]).assert().code(3).stderr(
-        contains("the mirror of debian cannot be asked for the packages of 6.1.1-1-amd64")
+        contains("failed to get the packages of 6.1.1-1-amd64 from the mirror of debian")
             .and(contains("name them with `kernelurls`")),
     );
     assert!(!grid.path("here").exists());

@@ -324,7 +324,7 @@ fn failed_uploads_to_the_store_are_reported_and_repeated_by_the_next_run() {
     grid.write("store/contents", "");
     let (code, text) = run(&grid, "a", &["--store-trusted"]);
     assert_eq!(code, 3, "{text}");
-    assert!(text.contains("of this run did not get there"), "{text}");
+    assert!(text.contains("failed to upload"), "{text}");
     assert!(grid.path(&module("a")).exists());
     fs::remove_file(&grid.path("store/contents")).unwrap();
     let (code, text) = run(&grid, "a", &["--store-trusted"]);
