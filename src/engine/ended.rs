@@ -35,8 +35,8 @@ pub(super) fn failure_of(
             FailureClass::TooMuchOutput,
             phase,
             format!(
-                "wrote more than {} MiB or {} files to /out; raise `output` or `output_files` in the matrix, of which \
-                 /out and /tmp may take half each",
+                "wrote more than {} MiB or {} files to /out; raise `output` or `output_files` in the matrix: /out and \
+                 /tmp may use half of it each",
                 (limits.output_bytes / 2) >> 20,
                 limits.output_files / 2
             ),

@@ -90,8 +90,8 @@ impl Slots {
             drop(slot);
             if !self.is_told.swap(true, Ordering::Relaxed) {
                 let message = format!(
-                    "{job}: another machine is at it, and its outcome is waited for while other builds go on; it is the same \
-                     for all that other machines compile (--store-lease 0: compile it here too)"
+                    "{job}: another machine runs this job; waiting for its outcome while other builds continue, also for \
+                     later jobs of other machines (--store-lease 0: run them here too)"
                 );
                 events.send(EventKind::Note { message });
             }

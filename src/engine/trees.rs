@@ -85,7 +85,7 @@ impl Trees {
             return Ok(());
         }
         let message = format!(
-            "{whose} gave another tree than before: it changed while the run went on, or the cache is damaged; run \
+            "{whose} gave a different tree than before: it changed during the run, or the cache is damaged; run \
              `driverkit-matrix cache verify`"
         );
         Err(Failure::new(FailureClass::Infrastructure, phase, message).into())
@@ -112,7 +112,7 @@ impl Trees {
             });
             match unpacked.await {
                 Ok(found) if found.sha256 == tree => {}
-                Ok(found) => tracing::warn!("the packed tree {tree} is {}", found.sha256),
+                Ok(found) => tracing::warn!("the packed tree {tree} contains {}", found.sha256),
                 Err(error) => tracing::warn!("the packed tree {tree} cannot be used: {error}"),
             }
         }
@@ -163,7 +163,7 @@ impl Trees {
             return Ok(());
         }
         let message = format!(
-            "the tree {tree} in the cache was damaged on disk; it was removed, and the next run makes it again"
+            "the tree {tree} in the cache was damaged on disk; it was removed, and the next run creates it again"
         );
         Err(Failure::new(FailureClass::Infrastructure, phase, message).into())
     }

@@ -83,7 +83,7 @@ impl Done {
         match self.result()? {
             StepResult::Facts(value) => T::deserialize(value).map_err(|error| {
                 let message = format!(
-                    "what the cache keeps of the phase `{phase}` cannot be read: {error}; run `driverkit-matrix cache verify --remove`"
+                    "the cached outcome of phase `{phase}` cannot be read: {error}; run `driverkit-matrix cache verify --remove`"
                 );
                 Failure::new(FailureClass::Infrastructure, phase, message).into()
             }),
@@ -102,7 +102,7 @@ fn tree_of(result: &StepResult, phase: Phase) -> Result<Sha256, Halt> {
 /// Returns the failure for an outcome whose kind does not match its step.
 pub(crate) fn unexpected(result: &StepResult, phase: Phase) -> Halt {
     let message = format!(
-        "the cache holds something else under this key: {result:?}; run `driverkit-matrix cache verify --remove`"
+        "the cache has an outcome of another kind under this key: {result:?}; run `driverkit-matrix cache verify --remove`"
     );
     Failure::new(FailureClass::Infrastructure, phase, message).into()
 }
