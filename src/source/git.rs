@@ -21,7 +21,7 @@ pub fn resolve(repository: &Path, reference: &str) -> Result<String, SourceError
     .map_err(|message| SourceError::Git {
         repository: repository.to_owned(),
         message: if message.is_empty() {
-            format!("it has no commit, tag or branch `{reference}`")
+            format!("no commit, tag or branch `{reference}`")
         } else {
             message
         },

@@ -44,7 +44,7 @@ pub enum SourceError {
     Foreign(#[from] ForeignError),
     /// The directory has no known layout.
     #[error(
-        "{} holds no driver: there is neither driver/CMakeLists.txt or driver/Makefile.in (a checkout of falcosecurity/libs) nor Makefile with driver_config.h (configured sources)",
+        "{} contains no driver: expected driver/CMakeLists.txt or driver/Makefile.in (a checkout of falcosecurity/libs), or Makefile with driver_config.h (configured sources)",
         .0.display()
     )]
     Layout(PathBuf),
@@ -57,13 +57,13 @@ pub enum SourceError {
         message: String,
     },
     /// A version file contains no version.
-    #[error("{} holds no version of three numbers", .0.display())]
+    #[error("{} contains no version of three numbers", .0.display())]
     Version(PathBuf),
     /// The Makefile of a flat source names no module.
     #[error("{} does not name a module (the line `obj-m += <name>.o` is missing)", .0.display())]
     NoModule(PathBuf),
     /// A configure check includes a file outside of the driver.
-    #[error("{} includes {included}, which lies outside of the driver", path.display())]
+    #[error("{} includes {included}, which is outside of the driver", path.display())]
     Include {
         /// The file with the include.
         path: PathBuf,

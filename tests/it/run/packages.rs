@@ -173,7 +173,7 @@ fn sources_without_a_driver_are_refused() {
         "{text}"
     );
     assert!(
-        grid.outcome().2.contains("holds no driver"),
+        grid.outcome().2.contains("contains no driver"),
         "{:?}",
         grid.outcome()
     );
