@@ -48,7 +48,7 @@ pub enum BuildError {
         last_lines: String,
     },
     /// The archive contains no list of installed packages.
-    #[error("{} holds no list of installed packages", .0.display())]
+    #[error("{} contains no list of installed packages", .0.display())]
     NoPackages(PathBuf),
 }
 

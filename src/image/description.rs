@@ -115,7 +115,7 @@ pub enum DescriptionError {
     #[error(transparent)]
     Form(#[from] toml::de::Error),
     /// The name differs from that of the file, or contains characters other than letters, digits and hyphens.
-    #[error("name `{name}` should be `{file}`, of letters, digits and hyphens")]
+    #[error("name `{name}` must be `{file}`, and contain only letters, digits and hyphens")]
     Name {
         /// The name.
         name: String,
@@ -123,7 +123,7 @@ pub enum DescriptionError {
         file: String,
     },
     /// An image for builds has no compiler.
-    #[error("it has no [[compiler]]")]
+    #[error("[[compiler]] is missing")]
     NoCompiler,
     /// The path of a link is not absolute.
     #[error("the link `{0}` is not an absolute path")]

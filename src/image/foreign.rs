@@ -18,7 +18,7 @@ pub enum ForeignImagesError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The file is corrupt.
-    #[error("{} does not hold what is known of pulled images ({cause}); remove it", path.display())]
+    #[error("{} is not a valid list of pulled images ({cause}); remove it", path.display())]
     Form {
         /// The file.
         path: PathBuf,

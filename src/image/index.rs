@@ -58,7 +58,7 @@ pub fn entry_of_tag(repository: &str, tag: &str) -> Option<IndexEntry> {
 pub fn read_index(path: &Path) -> Result<Vec<IndexEntry>, Diagnostic> {
     let text = fs::read_to_string(path).map_err(|error| {
         Diagnostic::error(format!("the image index cannot be used: {error}"))
-            .help("`--builderrepo` takes the absolute path of an image index, or the name of a repository")
+            .help("`--builderrepo` expects the absolute path of an image index, or the name of a repository")
     })?;
     let file = Arc::new(SourceFile {
         path: path.to_owned(),
@@ -84,7 +84,7 @@ pub fn read_index(path: &Path) -> Result<Vec<IndexEntry>, Diagnostic> {
         if !matches!(item.value, Value::Map(_)) {
             return Err(wrong(
                 item,
-                "an image is a mapping with name, target, arch, tag and gcc_versions",
+                "expected a mapping with name, target, arch, tag and gcc_versions",
             ));
         }
         entries.extend(entry_of_node(item, &wrong)?);
@@ -289,7 +289,7 @@ images:
         for (text, message) in [
             ("image: []", "the list `images` is missing"),
             ("images: 5", "`images` is not a list"),
-            ("images: [x]", "an image is a mapping"),
+            ("images: [x]", "expected a mapping"),
             ("images: [{name: [x]}]", "`name` is not a string"),
             (
                 "images: [{gcc_versions: 5}]",

@@ -115,7 +115,7 @@ pub enum NoCompiler {
         host: Architecture,
     },
     /// No image has the demanded version.
-    #[error("no builder image has gcc {demanded} for {}, which is demanded; there are {available}", architecture.as_str())]
+    #[error("no builder image has gcc {demanded} for {}, which is required; available are {available}", architecture.as_str())]
     Demanded {
         /// The demanded version.
         demanded: GccVersion,

@@ -52,7 +52,7 @@ pub enum ImageSourcesError {
     #[error(transparent)]
     Remembered(#[from] ForeignImagesError),
     /// The HTTP client cannot be created.
-    #[error("no HTTP client can be made: {0}")]
+    #[error("failed to create an HTTP client: {0}")]
     Client(String),
 }
 

@@ -67,7 +67,7 @@ pub(crate) fn check_demands(
 
 fn demanded_at(diagnostic: Diagnostic, place: Option<Place>) -> Diagnostic {
     match place {
-        Some(place) => diagnostic.at(place, "demanded here"),
+        Some(place) => diagnostic.at(place, "required here"),
         None => diagnostic,
     }
 }

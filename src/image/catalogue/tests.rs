@@ -7,7 +7,7 @@ fn bad_descriptions_are_refused() {
                 [[compiler]]\ngcc = '12'\narchitecture = 'amd64'\ncommand = 'gcc'\n";
     ImageDescription::parse(good, "a").expect("a good one");
     for (from, to, message) in [
-        ("name = 'a'", "name = 'b'", "should be `a`"),
+        ("name = 'a'", "name = 'b'", "must be `a`"),
         ("name = 'a'", "nmae = 'a'", "unknown field `nmae`"),
         ("['make']", "[\"ma\\nke\"]", "line break"),
         ("['make']", "['']", "is empty"),

@@ -149,8 +149,8 @@ fn a_requested_version_is_found_or_named_in_the_error() {
     let error = chosen(&offers, "7", "debian", true).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "no builder image has gcc 7 for amd64, which is demanded; there are 4.8.0, 4.9.0, 5.0.0, 6.0.0, 8.0.0, 9.0.0, \
-         10.0.0, 11.0.0, 12.0.0, 13.0.0, 14.0.0"
+        "no builder image has gcc 7 for amd64, which is required; available are 4.8.0, 4.9.0, 5.0.0, 6.0.0, 8.0.0, \
+         9.0.0, 10.0.0, 11.0.0, 12.0.0, 13.0.0, 14.0.0"
     );
 }
 
