@@ -77,12 +77,12 @@ fn a_refusing_server_does_not_stop_other_locks() {
     );
     assert!(!workspace.path().join("down.lock").exists());
     assert_eq!(
-        lines(&report, &["down.toml:4:", "answered 403", "no lock names"]).len(),
+        lines(&report, &["down.toml:4:", "answered 403", "no lock has"]).len(),
         1,
         "{report}"
     );
     assert_eq!(
-        lines(&report, &["up.toml:4:", "answered 403", "no lock names"]).len(),
+        lines(&report, &["up.toml:4:", "answered 403", "no lock has"]).len(),
         1,
         "{report}"
     );

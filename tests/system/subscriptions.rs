@@ -227,7 +227,10 @@ async fn a_module_is_built_with(one: &Subscribed) {
     // Without an image nothing can be built, and the message gives advice.
     write("falco", "");
     let text = said(program(folder).args(["plan", "m.toml"]), 2);
-    assert!(text.contains("set an image that has access to them"), "{text}");
+    assert!(
+        text.contains("set an image that has access to them"),
+        "{text}"
+    );
     // With an image, the plan shows the exception, no matter where the image is named.
     let named = ["plan", "m.toml", "--builderimage", &image.0];
     let text = said(program(folder).args(named), 0);

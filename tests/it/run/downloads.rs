@@ -126,7 +126,7 @@ fn old_lock_with_the_digest_of_broken_bytes_is_repaired() {
     std::fs::remove_dir_all(grid.path("out")).unwrap();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("is replaced"), "{text}");
+    assert!(text.contains("replaces the unpublished digest"), "{text}");
     let lock = lock(&grid);
     assert!(lock.contains(&good) && !lock.contains(&half), "{lock}");
 }
@@ -243,7 +243,9 @@ fn lock_replaces_a_noted_digest_that_a_later_download_contradicts() {
     let said = grid.program(&["lock", "matrix.toml"]).output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(said.status.success(), "{text}");
-    let line = text.lines().find(|line| line.contains("is replaced"));
+    let line = text
+        .lines()
+        .find(|line| line.contains("replaces the unpublished digest"));
     let line = line.unwrap_or_else(|| panic!("{text}"));
     assert!(line.contains(&half_digest(&grid)) && line.contains(&good_digest(&grid)));
     let lock = lock(&grid);
@@ -265,7 +267,7 @@ fn lock_keeps_a_noted_digest_that_the_server_confirms() {
     let said = grid.program(&["lock", "matrix.toml"]).output().unwrap();
     let text = String::from_utf8_lossy(&said.stderr);
     assert!(
-        said.status.success() && !text.contains("is replaced"),
+        said.status.success() && !text.contains("replaces the unpublished digest"),
         "{text}"
     );
     assert!(lock(&grid).contains(&newer));

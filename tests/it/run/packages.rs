@@ -253,7 +253,7 @@ fn noted_digests_are_replaced_by_other_content_of_the_same_url() {
     fs::write(&arch, &other).unwrap();
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("is replaced"), "{text}");
+    assert!(text.contains("replaces the unpublished digest"), "{text}");
     let lock = std::fs::read_to_string(grid.path("matrix.lock")).unwrap();
     assert!(lock.contains(&Sha256::of(&other).to_string()), "{lock}");
 }
