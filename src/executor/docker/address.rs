@@ -1,4 +1,4 @@
-//! Where a Docker daemon is.
+//! The address of a Docker daemon.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use url::Url;
 
-/// The address of a Docker daemon, as `DOCKER_HOST` and `--docker-host` have it.
+/// The address of a Docker daemon, in the form of `DOCKER_HOST` and `--docker-host`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DockerAddress {
     text: String,
@@ -15,11 +15,11 @@ pub struct DockerAddress {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// A socket of this machine.
+    /// A Unix socket on this machine.
     Unix,
-    /// Over TCP, with TLS where there are certificates.
+    /// TCP, with TLS if `certificates` is set.
     Tcp {
-        /// `tcp://host:port`, without what follows.
+        /// `tcp://host:port`, without path and query.
         server: String,
         /// The directory with `ca.pem`, `cert.pem` and `key.pem`.
         certificates: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub(super) enum Kind {
     },
 }
 
-/// Why a text is not the address of a Docker daemon.
+/// Why a string is not the address of a Docker daemon.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "invalid address of a Docker daemon `{text}`: {reason}; expected unix:///PATH, tcp://HOST:PORT, tcp://HOST:PORT?certificates=/DIR for TLS, or ssh://[USER@]HOST[:PORT]"
@@ -43,7 +43,7 @@ pub struct ParseDockerAddressError {
 }
 
 impl DockerAddress {
-    /// The socket where a daemon of this machine usually is.
+    /// The default socket of a daemon on this machine.
     pub(super) fn usual() -> Self {
         Self {
             text: "unix:///var/run/docker.sock".to_owned(),
@@ -108,7 +108,7 @@ fn parse(text: &str) -> Result<Kind, &'static str> {
             })
         }
         "ssh" => {
-            // Both would be taken for options of ssh.
+            // ssh would parse either as an option.
             if host.starts_with('-') || url.username().starts_with('-') {
                 return Err("a name may not start with a dash");
             }
@@ -127,7 +127,7 @@ fn parse(text: &str) -> Result<Kind, &'static str> {
     }
 }
 
-/// Where docker's own client looks for certificates when `DOCKER_TLS_VERIFY` asks for TLS.
+/// The directory where the docker client looks for certificates if `https` or `DOCKER_TLS_VERIFY` requires TLS.
 fn usual_certificates(scheme: &str) -> Option<PathBuf> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty());
     if scheme != "https" && variable("DOCKER_TLS_VERIFY").is_none() {

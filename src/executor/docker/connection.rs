@@ -1,4 +1,4 @@
-//! Connects to the daemon, and gives advice if it does not answer.
+//! Connects to the daemon, and turns connection errors into messages with advice.
 
 use std::fmt;
 use std::io;
@@ -19,14 +19,14 @@ use crate::fs::in_words;
 /// The first API version that has everything used here (Docker 20.10).
 const LEAST_API: (u32, u32) = (1, 41);
 
-/// How long the daemon may take to begin its answer. Importing an image answers only at its end.
+/// How long the daemon may take to begin a response. The response to an image import begins only at its end.
 const ANSWER_TIMEOUT: Duration = Duration::from_mins(15);
 
-/// A daemon that answers.
+/// A connection to a daemon that has answered.
 pub(super) struct Connection {
     pub(super) docker: Docker,
     pub(super) is_podman: bool,
-    /// What carries the connections, if anything does.
+    /// The ssh bridge that carries the connections, if the daemon is behind ssh.
     pub(super) bridge: Option<Bridge>,
 }
 
@@ -124,7 +124,7 @@ fn unreachable(address: &str, error: Error) -> ExecutorError {
     )
 }
 
-/// The name of a group in the text of /etc/group.
+/// Looks up the name of a group id in the content of /etc/group.
 fn group_name(groups: &str, wanted: u32) -> Option<&str> {
     groups.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -133,14 +133,14 @@ fn group_name(groups: &str, wanted: u32) -> Option<&str> {
     })
 }
 
-/// The I/O error at the bottom, if it is one.
+/// Returns the first I/O error in the chain of causes.
 fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::Error> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<io::Error>() {
             return Some(error);
         }
-        // It is transparent: its source is that of the I/O error.
+        // This variant is transparent: `source` skips the I/O error and returns the cause of that error.
         if let Some(Error::IOError { err }) = error.downcast_ref() {
             return Some(err);
         }
@@ -149,7 +149,7 @@ fn io_error<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a io::
     None
 }
 
-/// An error of a connection to a daemon, in words for a user instead of those of the HTTP client or the kernel.
+/// An error of a connection to a daemon, displayed without the jargon of the HTTP client or the kernel.
 #[derive(Debug)]
 pub(super) struct DaemonError(pub(super) Error);
 
@@ -182,12 +182,12 @@ pub(super) fn failure(action: &str, error: Error) -> ExecutorError {
     ExecutorError::caused_by(message, DaemonError(error))
 }
 
-/// The daemon closed a response that would have come at the end of a container.
+/// The daemon closed the connection on which it would have reported the end of a container.
 #[derive(Debug, thiserror::Error)]
 #[error("a container was running")]
 pub(super) struct HungUp;
 
-/// Whether the connection failed, as it does when the daemon stops, and not the action itself.
+/// Whether the connection failed, as when the daemon stops, rather than the action itself.
 pub(super) fn is_lost(error: &ExecutorError) -> bool {
     let ExecutorError::Infrastructure {
         source: Some(source),

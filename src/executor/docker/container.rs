@@ -22,17 +22,18 @@ use super::connection::{HungUp, failure, has_status};
 use super::leftovers::{Leftover, Leftovers};
 use super::volume::OutputVolume;
 
-/// How long output may still come after the container has ended.
+/// How long to wait for the rest of the output after the container has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The exit code of a script that was killed, or ended for a child that was.
+/// The exit code of a script that was killed, or that ended because a child was killed.
 const KILLED: i32 = 137;
 
-/// How often, and at which distance, the daemon is asked why a script was killed.
+/// How often and at what interval to poll the daemon for the reason why a script was killed.
 const REASON_ATTEMPTS: u32 = 10;
 const REASON_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How often the daemon is asked what a job added to its image, and how much of the time that takes at most.
+/// The shortest interval between two measurements of what a job added to its image. The interval is at least
+/// `SIZE_SHARE_OF_TIME` times as long as a measurement takes.
 const SIZE_INTERVAL: Duration = Duration::from_secs(1);
 const SIZE_SHARE_OF_TIME: u32 = 20;
 
@@ -48,17 +49,17 @@ impl DockerExecutor {
         let Some(image) = ready.await else {
             return Ok(cancelled());
         };
-        // Not interrupted: a request that is given up may still make a container, which nobody would know of.
+        // Not cancellable: an abandoned request may still create a container that nobody would remove.
         let container = self.create(&image?, job).await?;
         let ended = self.supervise(&container, job, log, cancel).await;
-        // Also after a failure: whoever tries again must find nothing of this attempt.
+        // Also after a failure: a retry must not find anything of this attempt.
         let removed = container.remove().await;
         let completion = ended?;
         removed?;
         Ok(output::take_over(job, completion)?)
     }
 
-    /// Starts the container and stays with it to its end.
+    /// Starts the container, follows it until it ends, and collects its output.
     async fn supervise(
         &self,
         container: &Created,
@@ -66,7 +67,7 @@ impl DockerExecutor {
         log: &mut dyn LogSink,
         cancel: &CancellationToken,
     ) -> Result<Completion, ExecutorError> {
-        // Attached before the start, so that nothing is missed.
+        // Attached before the start, so that no output is lost.
         let options = AttachContainerOptionsBuilder::new()
             .stdout(true)
             .stderr(true)
@@ -98,7 +99,7 @@ impl DockerExecutor {
             log.script_succeeded();
         }
         if matches!(exit, Exit::TimedOut | Exit::TooMuchOutput) {
-            // It may have ended by itself meanwhile.
+            // An error is ignored: the container may have ended by itself meanwhile.
             let killed = self
                 .docker
                 .kill_container(container.id(), None::<KillContainerOptions>);
@@ -111,7 +112,7 @@ impl DockerExecutor {
                     log.write(chunk.as_ref());
                 }
             };
-            // A stream that does not end costs the end of the log, nothing else.
+            // If the stream does not end in time, only the end of the log is lost.
             drop(tokio::time::timeout(DRAIN_TIMEOUT, rest).await);
         }
         if let Some(output) = &container.output_volume
@@ -129,7 +130,7 @@ impl DockerExecutor {
         })
     }
 
-    /// Passes output on until the container ends or has to.
+    /// Copies output to the log until the container ends, reaches a limit, or is cancelled.
     async fn follow(
         &self,
         container: &Created,
@@ -141,10 +142,10 @@ impl DockerExecutor {
         let options = WaitContainerOptionsBuilder::new()
             .condition("not-running")
             .build();
-        // It has been started, so "not running" can only mean that it has ended.
+        // The container has been started, so "not running" can only mean that it has ended.
         let mut waiting = Box::pin(self.docker.wait_container(container.id(), Some(options)));
         let deadline = tokio::time::sleep(job.limits.timeout);
-        // A volume has a size of its own.
+        // An output volume has its own size limit.
         let is_watched = container.output_volume.is_none();
         let too_much = writes::exceed(&job.output, job.limits);
         let too_much_elsewhere = self.exceed_elsewhere(container.id(), job);
@@ -175,8 +176,7 @@ impl DockerExecutor {
         }
     }
 
-    /// Returns once the job has written more than it may to where no option of the daemon sets a limit; never while it
-    /// has not.
+    /// Waits until the job has exceeded its limits in a directory that the daemon cannot limit. Does not return before.
     async fn exceed_elsewhere(&self, container: &str, job: &Job) {
         match job.network {
             Network::Host => self.exceed_image(container, job.limits).await,
@@ -185,7 +185,7 @@ impl DockerExecutor {
         }
     }
 
-    /// Watches what a package manager, which may write to its image, adds to that.
+    /// Waits until a job with network access has added more than its limit to its image, which it may write to.
     async fn exceed_image(&self, container: &str, limits: Limits) {
         let mut interval = SIZE_INTERVAL;
         loop {
@@ -200,12 +200,13 @@ impl DockerExecutor {
             if added.is_some_and(|bytes| u64::try_from(bytes).unwrap_or(0) > limits.output_bytes) {
                 return;
             }
-            // The daemon reads the whole directory for that.
+            // To compute the size, the daemon reads the whole directory.
             interval = SIZE_INTERVAL.max(start.elapsed() * SIZE_SHARE_OF_TIME);
         }
     }
 
-    /// Watches the files in `/tmp`, of which Podman cannot limit the number, where it runs on this machine.
+    /// Waits until there are too many files in `/tmp`, whose number Podman cannot limit. Works only if the container
+    /// runs on this machine.
     async fn exceed_files(&self, container: &str, limits: Limits) {
         let inspected = self
             .docker
@@ -222,7 +223,7 @@ impl DockerExecutor {
         }
     }
 
-    /// Tells a script that failed from one that ran out of memory.
+    /// Distinguishes a script that failed from one that ran out of memory.
     async fn explain(
         &self,
         container: &Created,
@@ -233,7 +234,7 @@ impl DockerExecutor {
             Exit::Code(0) | Exit::Cancelled | Exit::TimedOut | Exit::TooMuchOutput => {
                 return Ok(exit);
             }
-            // The daemon may hear of the end before it hears of the reason.
+            // The daemon may learn of the end before it learns of the reason.
             Exit::Code(KILLED) => REASON_ATTEMPTS,
             _ if says_killed => REASON_ATTEMPTS,
             _ => 1,
@@ -255,7 +256,7 @@ impl DockerExecutor {
     }
 }
 
-/// Passes a log on, and hears whether it says that something was killed.
+/// Forwards a log, and notes whether it contains "killed".
 struct Killed<'a> {
     log: &'a mut dyn LogSink,
     is_said: bool,
@@ -280,7 +281,7 @@ pub(super) fn cancelled() -> Completion {
     }
 }
 
-/// A container that is removed, with its output volume, at the latest when this is dropped.
+/// A created container. It is removed with its output volume when this is dropped, if not before.
 pub(super) struct Created {
     docker: Docker,
     leftovers: Leftovers,
@@ -312,7 +313,7 @@ impl Created {
             output_volume: self.output_volume.clone(),
         };
         let removed = self.leftovers.remove(&self.docker, leftover).await;
-        // Only now: dropped while it waits, it tries again in the background.
+        // Cleared only now: if this future is dropped earlier, `drop` removes the container in the background.
         self.id = None;
         removed
     }
@@ -328,7 +329,8 @@ impl Drop for Created {
     }
 }
 
-/// Kills and removes a container, with its unnamed volumes and the named one; what is gone or going is fine.
+/// Kills and removes a container with its anonymous volumes and its output volume. It is not an error if one is
+/// already removed or being removed.
 pub(super) async fn remove(
     docker: &Docker,
     id: &str,

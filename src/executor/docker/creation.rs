@@ -1,4 +1,4 @@
-//! Makes a job's container: everything that it may and may not do, and what it sees.
+//! Creates the container of a job, with its mounts, permissions and limits.
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
@@ -17,14 +17,14 @@ use super::connection::{failure, has_status};
 use super::container::Created;
 use super::{DockerExecutor, volume};
 
-/// Both kinds of output through one pipe: through two, the daemon loses their order.
+/// Sends stdout and stderr through one pipe: with two, the daemon loses their order.
 const IN_ONE_STREAM: [&str; 3] = ["/bin/sh", "-c", r#"exec "$0" "$@" 2>&1"#];
 
-/// A file in the output directory by which a daemon shows that it sees this machine's directories.
+/// A file in the output directory that shows whether the daemon sees the directories of this machine.
 const MARKER: &str = ".marker";
 
 impl DockerExecutor {
-    /// Makes the job's container, and what it needs.
+    /// Creates the container of a job and the volumes that it needs.
     pub(super) async fn create(&self, image: &str, job: &Job) -> Result<Created, ExecutorError> {
         let command = sandbox::command(job)?;
         let is_shared = *self
@@ -52,7 +52,7 @@ impl DockerExecutor {
             volume::mount(&output.name, OUT, false)
         });
         let mut body = self.describe(image, job, mounts, command);
-        // The devices of a daemon that does not see our folders are none of this machine's.
+        // A daemon that does not see our directories does not have the devices of this machine either.
         if let Some(kvm) = self.kvm.get().filter(|_| job.kvm && is_shared) {
             let host = body.host_config.get_or_insert_default();
             host.devices = Some(vec![DeviceMapping {
@@ -70,7 +70,7 @@ impl DockerExecutor {
             Ok(created) => Ok(Created::new(self, created.id, output_volume)),
             Err(error) => {
                 if let Some(output) = output_volume {
-                    // The first error is the one to show; what stays is swept later.
+                    // The first error is the one to report; a later sweep removes the rest.
                     drop(output.remove(&self.docker).await);
                 }
                 Err(failure("create a container", error))
@@ -98,7 +98,7 @@ impl DockerExecutor {
                 TMP.to_owned(),
                 self.options_of_tmp(job.limits),
             )])),
-            // Without a /dev/shm: a second place to write to would have a limit of its own.
+            // Without /dev/shm, which would be a second writable directory with a limit of its own.
             ipc_mode: is_hermetic.then(|| "none".to_owned()),
             mounts: Some(mounts),
             memory: Some(memory_bytes),
@@ -112,7 +112,7 @@ impl DockerExecutor {
                     i64::try_from(job.limits.bytes_each()).unwrap_or(i64::MAX),
                 ),
             ]),
-            // Output goes to us alone; the daemon need not write it to its disk as well.
+            // This process reads the output, so the daemon need not write it to its disk.
             log_config: Some(HostConfigLogConfig {
                 typ: Some("none".to_owned()),
                 config: None,
@@ -144,22 +144,22 @@ impl DockerExecutor {
             "rw,exec,nosuid,nodev,mode=1777,size={}",
             limits.bytes_each()
         );
-        // Podman does not know the option.
+        // Podman does not support this option.
         if !self.is_podman {
             write!(options, ",nr_inodes={}", limits.files_each()).unwrap_or_default();
         }
         options
     }
 
-    /// Whether the daemon sees this machine's directories: a container that is never started is asked for a file in
-    /// the job's output directory.
+    /// Whether the daemon sees the directories of this machine: looks for a file of the job's output directory in a
+    /// container that is never started.
     async fn probe(&self, image: &str, job: &Job) -> Result<bool, ExecutorError> {
         let info = self
             .docker
             .info()
             .await
             .map_err(|error| failure("describe itself", error))?;
-        // There, the script's user is none of this machine's, and could not write to a directory of ours.
+        // With mapped users, the script's user does not exist on this machine and cannot write to our directories.
         let is_mapped = |option: &String| option == "name=rootless" || option == "name=userns";
         if info.security_options.iter().flatten().any(is_mapped) {
             return Ok(false);

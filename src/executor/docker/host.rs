@@ -1,4 +1,4 @@
-//! One Docker daemon of a pool: whether it is there, and whether a job was lost with it.
+//! One Docker daemon of a pool: detects whether it is available and whether a job was lost with it.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,23 +10,23 @@ use super::super::{Completion, Executor as _, ExecutorError, Exit, Job, LogSink}
 use super::connection::is_lost;
 use super::{DockerAddress, DockerExecutor};
 
-/// How long a daemon may take to say that it is there.
+/// How long a daemon may take to answer a ping.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often a daemon with jobs is asked whether it is there; twice without an answer, and it is not.
+/// The interval between pings to a daemon with jobs; after two without an answer the daemon counts as gone.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long a daemon is watched after something went wrong that may be the begin of its end: one that shuts down
-/// still answers while it ends its containers.
+/// How long a daemon is watched after an error that may come from a shutdown: a daemon that shuts down still answers
+/// while it stops its containers.
 const WATCH: Duration = Duration::from_secs(5);
 
-/// How often it is asked meanwhile.
+/// The interval between pings while a daemon is watched.
 const WATCH_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Exit codes of scripts whose container was ended from outside, which a daemon that is stopped does.
+/// Exit codes of scripts whose container was stopped from outside, as a daemon does when it shuts down.
 const ENDED_FROM_OUTSIDE: [i32; 2] = [137, 143];
 
-/// One of the daemons.
+/// A daemon of the pool.
 pub(super) struct Host {
     pub(super) address: DockerAddress,
     pub(super) executor: DockerExecutor,
@@ -36,7 +36,7 @@ pub(super) struct Host {
     pub(super) state: Mutex<State>,
 }
 
-/// How long a daemon may be silent.
+/// How often a daemon is pinged, and how long it may take to answer.
 #[derive(Clone, Copy)]
 pub(super) struct Silence {
     pub(super) heartbeat: Duration,
@@ -46,16 +46,16 @@ pub(super) struct Silence {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) running: usize,
-    /// Since when it has not answered.
+    /// When the daemon stopped answering; `None` while it is available.
     pub(super) gone: Option<Instant>,
-    /// How many jobs began anew elsewhere.
+    /// How many of its jobs were restarted because it was lost.
     pub(super) moved: usize,
 }
 
-/// The daemon went away while it had a job, which it may have said in its way.
+/// The daemon was lost while it ran a job; with the error, if there was one.
 pub(super) struct Lost(pub(super) Option<ExecutorError>);
 
-/// A slot of a host that is taken until this is dropped.
+/// A slot of a host, occupied until this is dropped.
 pub(super) struct Slot<'a>(pub(super) &'a Host);
 
 impl Drop for Slot<'_> {
@@ -93,7 +93,7 @@ impl Host {
         )
     }
 
-    /// Ends when the daemon has not answered twice in a row.
+    /// Waits until the daemon has failed to answer twice in a row.
     async fn is_gone(&self) {
         let mut missed = 0;
         while missed < 2 {
@@ -102,7 +102,7 @@ impl Host {
         }
     }
 
-    /// Whether the daemon answers for a while, also when it seems to be there.
+    /// Whether the daemon keeps answering for the duration of [`WATCH`].
     async fn stays(&self) -> bool {
         let end = Instant::now() + WATCH;
         while self.answers().await {
@@ -114,7 +114,7 @@ impl Host {
         false
     }
 
-    /// Takes it in again if it is back, without what it had of jobs that are lost.
+    /// Marks the daemon as available if it answers and the leftovers of lost jobs can be removed from it.
     pub(super) async fn welcome_back(&self) {
         if self.answers().await
             && self
@@ -128,7 +128,7 @@ impl Host {
         }
     }
 
-    /// Runs a job; `Err` with what is known of the reason when the daemon went away over it.
+    /// Runs a job. Returns `Err` with the known reason if the daemon was lost meanwhile.
     pub(super) async fn run(
         &self,
         job: &Job,
@@ -143,7 +143,7 @@ impl Host {
             return Ok(ended);
         }
         match ended {
-            // It may be back already, without the container.
+            // Not checked again: the daemon may be back already, without the container.
             Err(error) if is_lost(&error) => Err(Lost(Some(error))),
             Err(error @ (ExecutorError::Infrastructure { .. } | ExecutorError::Lost { .. })) => {
                 if self.stays().await {
@@ -163,7 +163,7 @@ impl Host {
     }
 }
 
-/// Connects to a daemon; also gives what tells it from others.
+/// Connects to a daemon. Also returns a string that identifies the daemon, whatever its address.
 pub(super) async fn connect(address: &DockerAddress) -> Result<(Host, String), ExecutorError> {
     let executor = DockerExecutor::connect_to(address).await?;
     let info = executor
@@ -185,7 +185,7 @@ pub(super) async fn connect(address: &DockerAddress) -> Result<(Host, String), E
         },
         state: Mutex::default(),
     };
-    // The id alone does not tell daemons apart that share a key: several of one machine, or copies of machines.
+    // The id alone is not unique: several daemons of one machine, or copied machines, share it.
     let facts = [info.id, info.name, info.docker_root_dir].map(Option::unwrap_or_default);
     Ok((host, facts.join(" ")))
 }

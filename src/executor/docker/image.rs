@@ -1,4 +1,4 @@
-//! Makes sure that the daemon's image under a name is the wanted one, importing its archive when it is not.
+//! Ensures that the daemon's image under a name is the wanted one: imports its archive, or pulls it.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -20,8 +20,8 @@ use crate::digest::Sha256;
 const READ_BYTES: usize = 1 << 20;
 
 impl DockerExecutor {
-    /// Returns the daemon's id of the image once it has it; asks only once for each image. A name may come to stand for
-    /// another image while a run goes on, an id may not.
+    /// Ensures that the daemon has the image, once for each image, and returns its id. A name may be moved to another
+    /// image during a run; an id may not.
     pub(super) async fn ready_image(&self, toolchain: &Toolchain) -> Result<String, ExecutorError> {
         let Toolchain::Image {
             name,
@@ -66,8 +66,8 @@ impl DockerExecutor {
     }
 }
 
-/// The identity of an image that was not made here, which the daemon pulls when it does not have it, or `anew` in any
-/// case.
+/// Returns the identity of an image that was not built here. The daemon pulls it if it does not have it, or in any
+/// case if `anew` is set.
 pub(super) async fn pull(
     docker: &Docker,
     name: &str,
@@ -92,7 +92,7 @@ async fn pull_now(
     };
     let host = name.split_once('/').map_or("docker.io", |(host, _)| host);
     let login = logins.get(host).or_else(|| {
-        // A name without a host is one of Docker's own registry.
+        // A name without a host belongs to Docker Hub.
         let has_host = host.contains(['.', ':']) || host == "localhost";
         if has_host {
             None
@@ -122,12 +122,12 @@ async fn pull_now(
 
 /// An image that the daemon has.
 struct ImageThere {
-    /// The daemon's own name for it, which never stands for another.
+    /// The daemon's id of the image, which never denotes another image.
     id: String,
     identity: Sha256,
 }
 
-/// What the daemon has under a name or an id.
+/// Returns the daemon's image with this name or id, if it exists.
 async fn image_of(docker: &Docker, name: &str) -> Result<Option<ImageThere>, ExecutorError> {
     match docker.inspect_image(name).await {
         Ok(image) => {
@@ -142,7 +142,7 @@ async fn image_of(docker: &Docker, name: &str) -> Result<Option<ImageThere>, Exe
     }
 }
 
-/// Imports the archive without a name, and gives it the name only when it is what it should be; returns its id.
+/// Imports the archive without a name, tags it only if its identity is the wanted one, and returns its id.
 async fn import(
     docker: &Docker,
     name: &str,
@@ -175,7 +175,7 @@ async fn import(
         })?;
     let found = image_of(docker, &id).await?.map(|there| there.identity);
     if found != Some(wanted) {
-        // Without a name nobody can take it for the right one; a daemon that keeps it loses only space.
+        // An image without a name cannot be mistaken for the right one; if this fails, it only wastes space.
         drop(
             docker
                 .remove_image(&id, None::<RemoveImageOptions>, None)
@@ -199,7 +199,7 @@ async fn import(
     Ok(id)
 }
 
-/// Repository and tag.
+/// Splits an image name into repository and tag.
 fn split_name(name: &str) -> (&str, &str) {
     match name.rsplit_once(':') {
         // A colon before a slash belongs to a registry's port.

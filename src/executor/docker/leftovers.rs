@@ -1,4 +1,4 @@
-//! What is left of jobs whose daemon could not be queried to remove it, and removals that are under way.
+//! Containers and volumes that could not be removed yet, and removals that are under way.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use super::super::ExecutorError;
 use super::container;
 use super::volume::OutputVolume;
 
-/// How long removals in the background are waited for at the end of a run.
+/// How long to wait for background removals at the end of a run.
 const END: Duration = Duration::from_secs(10);
 
 /// A container, and the volume that received its output.
@@ -27,7 +27,7 @@ pub(super) struct Leftovers {
 }
 
 impl Leftovers {
-    /// Removes a container and its volume; on failure they are left for later.
+    /// Removes a container and its volume. On failure they stay in the list.
     pub(super) async fn remove(
         &self,
         docker: &Docker,
@@ -41,20 +41,20 @@ impl Leftovers {
         removed
     }
 
-    /// The same for a job that was dropped, in the background.
+    /// Removes the container of a job that was dropped, in the background.
     pub(super) fn remove_later(&self, docker: &Docker, leftover: Leftover) {
         if let Ok(runtime) = tokio::runtime::Handle::try_current() {
             let (own, docker) = (self.clone(), docker.clone());
             let removal = async move {
-                // Nobody is left to hear of it; what stays is removed by `remove_all`, or swept by a later run.
+                // No caller is left for the error; `remove_all` or the sweep of a later run removes the rest.
                 drop(own.remove(&docker, leftover).await);
             };
             drop(self.background.spawn_on(removal, &runtime));
         }
     }
 
-    /// Tries again to remove what is left. To be called when the daemon is back, before a job starts anew: its last
-    /// attempt may still run.
+    /// Retries the removals that failed. Call this when the daemon is back and before it gets a job again: the
+    /// previous attempt at the job may still run.
     pub(super) async fn remove_all(&self, docker: &Docker) -> Result<(), ExecutorError> {
         let left = std::mem::take(&mut *self.lock());
         let mut result = Ok(());
@@ -65,13 +65,13 @@ impl Leftovers {
         result
     }
 
-    /// Waits for removals in the background, then tries again to remove what is left.
+    /// Waits for background removals, then retries the removals that failed.
     pub(super) async fn finish(&self, docker: &Docker) -> Result<(), ExecutorError> {
         self.background.close();
         let ended = tokio::time::timeout(END, self.background.wait()).await;
         // More jobs may come.
         self.background.reopen();
-        // What takes longer is swept by a later run.
+        // A later run sweeps what could not be removed in time.
         drop(ended);
         self.remove_all(docker).await
     }

@@ -1,10 +1,10 @@
 //! Runs jobs as containers of a Docker daemon, through its API.
 //!
-//! In: a [`Job`] over a builder image. Out: see [`Executor`]. The daemon may be on another machine: when it does not
-//! see this machine's directories (which is found out once, by the first job), each tree is copied once into a volume,
-//! and outputs are read back from one. Containers and volumes carry labels that say whose they are, and are removed
-//! by the process that made them or, if that process died, by the next sweep. Images that were not made here are pulled
-//! when the daemon does not have them.
+//! In: a [`Job`] with a builder image. Out: see [`Executor`]. The daemon may be on another machine. The first job
+//! finds out whether the daemon sees the directories of this machine. If it does not, each tree is copied once into a
+//! volume, and outputs are read back from a volume. Containers and volumes carry labels with their owner. The process
+//! that created them removes them; if that process died, the next sweep does. Images that were not built here are
+//! pulled if the daemon does not have them.
 
 mod address;
 mod connection;
@@ -38,33 +38,33 @@ use leftovers::Leftovers;
 pub use pool::DockerPool;
 use ssh::Bridge;
 
-/// The label that every container and volume carries: its owner, for sweeping.
+/// The label with the owner of a container or volume, for sweeping.
 const OWNER_LABEL: &str = "org.driverkit-matrix.owner";
 /// The label with the run's name.
 const RUN_LABEL: &str = "org.driverkit-matrix.run";
 /// The label with the job's name.
 const JOB_LABEL: &str = "org.driverkit-matrix.job";
 
-/// Values that are made once for each key, also when several jobs want one at the same time.
+/// Values that are computed once for each key, also if several jobs need one at the same time.
 type OnceEach<Key, Value> = Mutex<HashMap<Key, Arc<OnceCell<Value>>>>;
 
 /// A Docker daemon.
 pub struct DockerExecutor {
     docker: Docker,
-    /// Whether it is Podman, which is asked in the same words and differs in some of its answers.
+    /// Whether the daemon is Podman, which has the same API and differs in some of its behaviour.
     is_podman: bool,
-    /// Carries the connections, where the daemon is behind ssh.
+    /// Carries the connections if the daemon is behind ssh.
     _bridge: Option<Bridge>,
     owner: Owner,
     /// The credentials for registries, by host.
     logins: HashMap<String, DockerCredentials>,
-    /// Set once it is known whether the daemon sees this machine's directories.
+    /// Whether the daemon sees the directories of this machine; set once it is known.
     sees_our_folders: OnceCell<bool>,
-    /// Whether it is reached through a socket of this machine.
+    /// Whether the daemon is reached through a Unix socket on this machine.
     is_here: bool,
-    /// Set once jobs may use it.
+    /// Set once jobs may use KVM.
     kvm: OnceLock<Kvm>,
-    /// The daemon's ids of images that were found to be what they should be.
+    /// The daemon's ids of images whose identity was checked, by name and identity.
     images: OnceEach<(String, Sha256), String>,
     /// Volumes with copies of trees, by the tree's directory.
     trees: OnceEach<PathBuf, String>,
@@ -72,13 +72,13 @@ pub struct DockerExecutor {
 }
 
 impl DockerExecutor {
-    /// Connects to the daemon that `DOCKER_HOST` names, or the one at the usual socket; fails when it does not
-    /// answer, refuses us, or is too old.
+    /// Connects to the daemon of `DOCKER_HOST`, or to the one at the default socket. Fails if the daemon does not
+    /// answer, denies access, or is too old.
     pub async fn connect() -> Result<Self, ExecutorError> {
         Self::connect_to(&Self::usual_address()?).await
     }
 
-    /// The address that `DOCKER_HOST` names, or the usual socket.
+    /// Returns the address in `DOCKER_HOST`, or the default socket.
     fn usual_address() -> Result<DockerAddress, ExecutorError> {
         match std::env::var("DOCKER_HOST") {
             Ok(text) if !text.is_empty() => text
@@ -88,7 +88,7 @@ impl DockerExecutor {
         }
     }
 
-    /// The same for another address.
+    /// Connects to the daemon at `address`. Fails like [`Self::connect`].
     pub async fn connect_to(address: &DockerAddress) -> Result<Self, ExecutorError> {
         let Connection {
             docker,
@@ -101,7 +101,8 @@ impl DockerExecutor {
             _bridge: bridge,
             owner: Owner::this_process()?,
             logins: HashMap::new(),
-            // Podman does not say whether it is rootless, and then the script's user is none of this machine's.
+            // Podman does not report whether it is rootless, and under a rootless one the script's user does not
+            // exist on this machine.
             sees_our_folders: OnceCell::new_with(is_podman.then_some(false)),
             is_here: address.kind == address::Kind::Unix,
             kvm: OnceLock::new(),
@@ -111,14 +112,14 @@ impl DockerExecutor {
         })
     }
 
-    /// Treats the daemon as one that does not see this machine's directories.
+    /// Treats the daemon as one that does not see the directories of this machine.
     #[must_use]
     pub fn copying_trees(mut self) -> Self {
         self.sees_our_folders = OnceCell::new_with(Some(false));
         self
     }
 
-    /// Pulls images of the registry `host` as `user`.
+    /// Sets the credentials for pulling images from the registry `host`.
     #[must_use]
     pub fn with_login(mut self, host: &str, user: &str, password: &str) -> Self {
         let credentials = DockerCredentials {
@@ -178,7 +179,7 @@ impl Executor for DockerExecutor {
         if self.is_podman {
             return Err("Podman's containers cannot open it".to_owned());
         }
-        // What was allowed before stays.
+        // The first call counts.
         drop(self.kvm.set(kvm));
         Ok(())
     }
@@ -189,7 +190,8 @@ impl Executor for DockerExecutor {
 
     fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
         Box::pin(async {
-            // Both, whatever becomes of the first: volumes are in use until their containers are gone.
+            // Containers first, since volumes are in use until their containers are gone. Volumes are removed even if
+            // the first step fails.
             let removed = self.leftovers.finish(&self.docker).await;
             self.remove_tree_volumes().await.and(removed)
         })

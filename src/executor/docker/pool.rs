@@ -1,12 +1,12 @@
 //! Several Docker daemons as one executor.
 //!
-//! A job goes to the daemon with the most free slots, a slot being one of its processors. A daemon that no longer
-//! answers is left alone and queried again after a while; its jobs begin anew on another, so that its end costs time
-//! and no build. Where none is left, jobs wait for one to come back, as long as downloads wait for a server: a
-//! daemon that restarts costs time as well.
+//! A job goes to the daemon with the most free slots; a daemon has one slot for each of its processors. A daemon that
+//! no longer answers gets no jobs and is queried again after a while. Its jobs are restarted on another daemon, so
+//! that losing a daemon costs time but no build. If no daemon is left, jobs wait for one to come back, as long as
+//! downloads wait for a server. So a daemon that restarts only costs time as well.
 //!
-//! An attempt never shares its output with the one before: it gets a new directory, and the container of an attempt
-//! that was lost is removed before its daemon gets another job.
+//! Attempts never share an output directory: each gets a new one. The container of a lost attempt is removed before
+//! its daemon gets another job.
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
@@ -23,19 +23,19 @@ use crate::digest::Sha256;
 use crate::error::chain;
 use crate::kernel::Architecture;
 
-/// After this time a daemon that was gone is queried again.
+/// How long to wait before a lost daemon is queried again.
 const ABSENCE: Duration = Duration::from_secs(30);
 
-/// How long all daemons may be gone before their jobs fail. After it no job waits any more.
+/// How long all daemons may be unavailable before jobs fail. Afterwards jobs fail without waiting.
 const PATIENCE: Duration = Duration::from_mins(5);
 
-/// How often daemons are asked whether they are back while none is there.
+/// The interval at which daemons are queried while none is available.
 const RETURN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How often a job begins at most: on a daemon that is lost again and again something else is wrong.
+/// The most attempts at a job: if daemons are lost again and again, the cause is something else.
 const ATTEMPTS: usize = 6;
 
-/// The error of several daemons of which none can be used: that of one daemon as it is.
+/// The error if none of the daemons can be used; a single error is returned unchanged.
 fn none_usable(mut errors: Vec<ExecutorError>) -> ExecutorError {
     match errors.pop() {
         Some(error) if errors.is_empty() => error,
@@ -57,14 +57,14 @@ fn none_usable(mut errors: Vec<ExecutorError>) -> ExecutorError {
 pub struct DockerPool {
     hosts: Vec<Host>,
     patience: Duration,
-    /// Since when none has answered.
+    /// Since when no daemon has been available.
     all_gone: Mutex<Option<Instant>>,
-    /// Whether it is the one daemon that everybody uses here, and not daemons that were chosen.
+    /// Whether this is the default daemon of this machine rather than daemons that the user named.
     is_usual: bool,
 }
 
 impl DockerPool {
-    /// Connects to the daemons; those that cannot be used are named in the notes, and at least one must remain.
+    /// Connects to the daemons. Also returns a note for each one that cannot be used; fails if that is all of them.
     pub async fn connect(
         addresses: &[DockerAddress],
     ) -> Result<(Self, Vec<String>), ExecutorError> {
@@ -96,7 +96,7 @@ impl DockerPool {
         Ok((Self::of(hosts), notes))
     }
 
-    /// Connects to the one daemon that `DOCKER_HOST` names, or the one at the usual socket.
+    /// Connects to the daemon of `DOCKER_HOST`, or to the one at the default socket.
     pub async fn connect_usual() -> Result<Self, ExecutorError> {
         let (host, _) = connect(&DockerExecutor::usual_address()?).await?;
         Ok(Self {
@@ -114,14 +114,14 @@ impl DockerPool {
         }
     }
 
-    /// Waits so long for a daemon to come back where none is left.
+    /// Sets how long to wait for a daemon to come back if none is left.
     #[must_use]
     pub fn with_patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Pulls images of the registry `host` as `user`.
+    /// Sets the credentials for pulling images from the registry `host`.
     #[must_use]
     pub fn with_login(mut self, host: &str, user: &str, password: &str) -> Self {
         let with_login = |mut one: Host| {
@@ -132,7 +132,7 @@ impl DockerPool {
         self
     }
 
-    /// Asks daemons with jobs whether they are there at this distance, each time waiting so long for an answer.
+    /// Sets the interval of pings to daemons with jobs, and how long to wait for an answer.
     #[must_use]
     pub fn with_heartbeat(mut self, heartbeat: Duration, answer: Duration) -> Self {
         for host in &mut self.hosts {
@@ -141,7 +141,7 @@ impl DockerPool {
         self
     }
 
-    /// Takes a slot of the daemon that is there and has the most free ones; of equal ones the first.
+    /// Occupies a slot of the available daemon with the most free slots; the first one on a tie.
     async fn slot(&self) -> Option<Slot<'_>> {
         self.welcome_back().await;
         let free = |host: &Host, state: &State| {
@@ -161,7 +161,7 @@ impl DockerPool {
         Some(Slot(host))
     }
 
-    /// Asks daemons again that were gone, when it is time or none is left.
+    /// Queries lost daemons again if they are due or if no other daemon is left.
     async fn welcome_back(&self) {
         let is_gone = |host: &&Host| host.state().gone.is_some();
         let is_none_left = self.hosts.iter().all(|host| is_gone(&host));
@@ -170,7 +170,7 @@ impl DockerPool {
                 let mut state = host.state();
                 let is_due = state.gone.is_some_and(|since| since.elapsed() > ABSENCE);
                 if is_due {
-                    // Not by every job at the same time.
+                    // So that other jobs do not query the daemon at the same time.
                     state.gone = Some(Instant::now());
                 }
                 is_due
@@ -181,7 +181,7 @@ impl DockerPool {
         }
     }
 
-    /// Takes a slot as soon as a daemon is there; fails when none has come back for too long.
+    /// Occupies a slot as soon as a daemon is available. Fails if none has come back for too long.
     async fn patient_slot(&self, log: &mut dyn LogSink) -> Result<Slot<'_>, ExecutorError> {
         let mut is_told = false;
         loop {
@@ -261,8 +261,8 @@ impl DockerPool {
     }
 }
 
-/// What an attempt left is not the next one's, and what it may still write must not become it: its container keeps
-/// the directory that it was given, which loses its name.
+/// Replaces the output directory of a lost attempt with an empty one. The old directory is moved and then deleted, so
+/// that the container of the lost attempt, which may still run, cannot write to the new one.
 fn replace(folder: &std::path::Path) -> Result<(), ExecutorError> {
     let parent = folder.parent().unwrap_or(folder);
     let aside = tempfile::Builder::new()
@@ -309,14 +309,14 @@ impl Executor for DockerPool {
         Box::pin(self.run_somewhere(job, log, cancel))
     }
 
-    /// All daemons that are there get the image, since a job may go to any; what they get has to be one image.
+    /// Pulls the image on all available daemons, since a job may go to any. Fails if they get different images.
     fn pull<'a>(
         &'a self,
         image: &'a str,
         anew: bool,
     ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
         Box::pin(async move {
-            // As patient as a job; the slot is not needed.
+            // Waits for a daemon as long as a job does; the slot itself is not needed.
             drop(self.patient_slot(&mut Vec::new()).await?);
             let is_there = |host: &&Host| host.state().gone.is_none();
             let hosts = self.hosts.iter().filter(is_there);
@@ -339,7 +339,7 @@ impl Executor for DockerPool {
         })
     }
 
-    /// On those of this machine; one is enough.
+    /// Allows KVM on the daemons of this machine. Fails only if no daemon accepts it.
     fn allow_kvm(&self, kvm: Kvm) -> Result<(), String> {
         let allowed = self
             .hosts
@@ -384,7 +384,7 @@ impl Executor for DockerPool {
     }
 }
 
-/// Whether a daemon can run what is made for this machine.
+/// Checks that a daemon can run images for the architecture of this machine.
 pub(super) fn check_architecture(
     address: &DockerAddress,
     architecture: Option<&str>,

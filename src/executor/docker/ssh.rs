@@ -1,7 +1,7 @@
-//! A daemon behind ssh: a socket of our own, each connection to which is carried over by an `ssh` that runs
-//! `docker system dial-stdio` there, as docker's own client does.
+//! A daemon behind ssh: a local socket. For each connection to it, an `ssh` process runs `docker system dial-stdio`
+//! on the other machine, as the docker client does.
 //!
-//! Users, keys, known hosts and shared connections are the business of ssh's own configuration.
+//! Users, keys, known hosts and shared connections are left to the configuration of ssh.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,16 +15,16 @@ use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 
-/// How much of what ssh says is kept.
+/// The most bytes of ssh's stderr that are recorded.
 const WORDS_BYTES: usize = 1024;
 
-/// How long after the end of a connection ssh may still say why it gave up.
+/// How long to wait for ssh's stderr after a connection has failed.
 const WORDS_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Carries connections over until it is dropped.
+/// Forwards connections over ssh until it is dropped.
 pub(super) struct Bridge {
     socket: PathBuf,
-    /// What ssh said last before it gave up.
+    /// The last stderr of an ssh process.
     words: watch::Receiver<String>,
     task: JoinHandle<()>,
     _folder: tempfile::TempDir,
@@ -33,7 +33,7 @@ pub(super) struct Bridge {
 impl Bridge {
     /// Opens the socket; ssh starts at the first connection.
     pub(super) fn open(destination: &str, port: Option<u16>) -> io::Result<Self> {
-        // Only this user may enter it.
+        // Only this user can enter the directory.
         let folder = tempfile::Builder::new()
             .prefix("driverkit-matrix-ssh-")
             .tempdir()?;
@@ -45,7 +45,7 @@ impl Bridge {
             arguments.extend(["-p".to_owned(), port.to_string()]);
         }
         arguments.push("--".to_owned());
-        // In brackets only where a port follows.
+        // ssh expects an IPv6 address without brackets.
         arguments.push(destination.replace(['[', ']'], ""));
         arguments.extend(["docker", "system", "dial-stdio"].map(str::to_owned));
         let task = tokio::spawn(accept(listener, arguments, tell));
@@ -57,12 +57,12 @@ impl Bridge {
         })
     }
 
-    /// The address of the socket.
+    /// The address of the socket, `unix://PATH`.
     pub(super) fn address(&self) -> String {
         format!("unix://{}", self.socket.display())
     }
 
-    /// What ssh printed when a connection has just failed; empty if it printed nothing.
+    /// Returns ssh's stderr after a connection has failed, on one line; empty if it printed nothing.
     pub(super) async fn words(&self) -> String {
         let mut words = self.words.clone();
         let told = timeout(WORDS_TIMEOUT, words.wait_for(|words| !words.is_empty())).await;
@@ -81,7 +81,7 @@ impl Drop for Bridge {
 }
 
 async fn accept(listener: UnixListener, arguments: Vec<String>, tell: watch::Sender<String>) {
-    // With this task end all connections, and with these all processes.
+    // When this task ends, all connections and their ssh processes end with it.
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
@@ -111,7 +111,7 @@ async fn carry(mut stream: UnixStream, arguments: Vec<String>, tell: watch::Send
     }
 }
 
-/// Carries one connection; returns what ssh said.
+/// Forwards one connection, and returns ssh's stderr.
 async fn follow(stream: &mut UnixStream, mut child: Child) -> String {
     let (Some(input), Some(output), Some(mut errors)) =
         (child.stdin.take(), child.stdout.take(), child.stderr.take())

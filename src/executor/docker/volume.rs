@@ -24,10 +24,10 @@ use super::container::Created;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
-/// What a tmpfs counts in, on most machines.
+/// The block size of a tmpfs on most machines.
 const PAGE_BYTES: u64 = 4096;
 
-/// A volume for the outputs of one job, and the container that keeps it.
+/// A volume for the outputs of one job, and the container that keeps it alive.
 #[derive(Clone)]
 pub(super) struct OutputVolume {
     pub(super) name: String,
@@ -35,7 +35,7 @@ pub(super) struct OutputVolume {
 }
 
 impl OutputVolume {
-    /// Removes both; what is gone is fine.
+    /// Removes the container and the volume. It is not an error if they no longer exist.
     pub(super) async fn remove(&self, docker: &Docker) -> Result<(), ExecutorError> {
         super::container::remove(docker, &self.holder, None).await?;
         remove(docker, &self.name).await
@@ -43,8 +43,8 @@ impl OutputVolume {
 }
 
 impl DockerExecutor {
-    /// The volume that holds a copy of directory `source`, made by the first job that needs it, which shows it at
-    /// `target`.
+    /// Returns the volume with a copy of directory `source`. The first job that needs it creates it, through a
+    /// container that mounts it at `target`.
     pub(super) async fn tree_volume(
         &self,
         image: &str,
@@ -72,7 +72,7 @@ impl DockerExecutor {
             .await?;
         let filled = self.fill_volume(image, job, source, target, &name).await;
         if filled.is_err() {
-            // The first error is the one to show; what stays is swept later.
+            // The first error is the one to report; a later sweep removes the rest.
             drop(remove(&self.docker, &name).await);
         }
         filled.map(|()| name)
@@ -88,8 +88,9 @@ impl DockerExecutor {
     ) -> Result<(), ExecutorError> {
         let holder = self.hold_volume(image, job, volume, target).await?;
         let folder = source.to_owned();
-        // The daemon refuses links that leave the directory that it unpacks into, as those from one header package to
-        // another do; none leaves the root. Podman does not, and puts what goes to the root beside the volume.
+        // The daemon refuses links that leave the directory into which it unpacks, such as links between header
+        // packages, so it unpacks into the root. Podman accepts such links; when it unpacks into the root, the files
+        // do not reach the volume.
         let (into, inside) = if self.is_podman {
             (target, String::new())
         } else {
@@ -109,8 +110,8 @@ impl DockerExecutor {
         })
     }
 
-    /// A new volume for outputs: a tmpfs with a size, writable for the script's user. It lives as long as a container
-    /// that runs uses it, so one that does nothing holds it until its content was taken over.
+    /// Creates a volume for outputs: a tmpfs with a size limit, writable for the script's user. A tmpfs volume exists
+    /// only while a running container uses it, so an idle container holds it until its content has been read.
     pub(super) async fn output_volume(
         &self,
         image: &str,
@@ -119,7 +120,7 @@ impl DockerExecutor {
         let (user, group) = sandbox::user();
         let bytes = job.limits.bytes_each();
         let size = if self.is_podman {
-            // It takes `size` for a quota of the disk.
+            // Podman interprets `size` as a disk quota.
             format!("nr_blocks={}", bytes.div_ceil(PAGE_BYTES))
         } else {
             format!("size={bytes}")
@@ -141,7 +142,7 @@ impl DockerExecutor {
         }
     }
 
-    /// Starts a container that waits for input that never comes; returns its id.
+    /// Starts a container that waits for input that never comes, and returns its id.
     async fn start_holder(
         &self,
         image: &str,
@@ -182,7 +183,7 @@ impl DockerExecutor {
         Ok(created.id)
     }
 
-    /// A container that is never started and gives access to a volume.
+    /// Creates a container that is never started and gives access to a volume.
     async fn hold_volume(
         &self,
         image: &str,
@@ -209,7 +210,7 @@ impl DockerExecutor {
         Ok(Created::new(self, created.id, None))
     }
 
-    /// Writes what `make` puts into a tar below `path` of the container.
+    /// Unpacks the tar that `make` writes below `path` in the container.
     async fn upload(
         &self,
         container: &str,
@@ -238,8 +239,7 @@ impl DockerExecutor {
         }
     }
 
-    /// Reads `/out` of a container into the job's output directory. Returns whether that was all: false beyond the
-    /// limits.
+    /// Reads `/out` of a container into the job's output directory. Returns false if it exceeds the limits.
     pub(super) async fn download_output(
         &self,
         container: &str,
@@ -264,7 +264,7 @@ impl DockerExecutor {
         }
     }
 
-    /// Makes an empty volume; the daemon names it.
+    /// Creates an empty volume, and returns the name that the daemon gave it.
     async fn create_volume(
         &self,
         job: &Job,
@@ -284,7 +284,7 @@ impl DockerExecutor {
         Ok(volume.name)
     }
 
-    /// Removes the copies of trees.
+    /// Removes the volumes with copies of trees.
     pub(super) async fn remove_tree_volumes(&self) -> Result<(), ExecutorError> {
         let trees = std::mem::take(&mut *self.trees.lock().await);
         for name in trees.values().filter_map(|cell| cell.get()) {
@@ -294,7 +294,7 @@ impl DockerExecutor {
     }
 }
 
-/// A volume shown at `target`.
+/// Mounts a volume at `target`.
 pub(super) fn mount(volume: &str, target: &str, read_only: bool) -> Mount {
     Mount {
         typ: Some(MountType::VOLUME),
@@ -309,7 +309,7 @@ pub(super) fn mount(volume: &str, target: &str, read_only: bool) -> Mount {
     }
 }
 
-/// Removes a volume; one that is gone is fine.
+/// Removes a volume. It is not an error if it does not exist.
 pub(super) async fn remove(docker: &Docker, name: &str) -> Result<(), ExecutorError> {
     let options = RemoveVolumeOptionsBuilder::new().force(true).build();
     match docker.remove_volume(name, Some(options)).await {
