@@ -55,7 +55,7 @@ pub struct Rule {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "each is a word of the script's own"
+    reason = "each is an independent key of the script"
 )]
 pub struct Behaviour {
     /// The text written to the log.

@@ -95,7 +95,7 @@ async fn jobs_are_spread_and_survive_the_death_of_a_daemon() {
             assert_eq!(ended.unwrap().exit, Exit::Code(0), "{log}");
             let done = fs::read_to_string(&output.path().join("done")).unwrap();
             assert_eq!(done, format!("done {number}\n"));
-            moved += usize::from(log.contains("this job begins anew"));
+            moved += usize::from(log.contains("restarting this job"));
         }
         assert_eq!(moved, 2, "{signal:?}");
         let notes = pool.notes();
@@ -145,7 +145,7 @@ async fn jobs_of_a_silent_daemon_are_run_elsewhere() {
     let (ended, log, notes, output) = job.await.unwrap();
     assert_eq!(ended.unwrap().exit, Exit::Code(0), "{log}");
     assert!(output.path().join("done").exists());
-    assert!(log.contains("this job begins anew"), "{log}");
+    assert!(log.contains("restarting this job"), "{log}");
     assert!(notes[0].ends_with("anew: 1"), "{notes:?}");
     one.end(Signal::KILL);
 }

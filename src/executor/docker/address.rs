@@ -88,10 +88,10 @@ fn parse(text: &str) -> Result<Kind, &'static str> {
     }
     let url = Url::parse(text).map_err(|_| "not a URL")?;
     let host = url.host_str().filter(|host| !host.is_empty());
-    let host = host.ok_or("it has no host")?;
+    let host = host.ok_or("the host is missing")?;
     match url.scheme() {
         "tcp" | "http" | "https" => {
-            let port = url.port_or_known_default().ok_or("it has no port")?;
+            let port = url.port_or_known_default().ok_or("the port is missing")?;
             let mut certificates = None;
             for (name, value) in url.query_pairs() {
                 if name != "certificates" {
@@ -110,10 +110,10 @@ fn parse(text: &str) -> Result<Kind, &'static str> {
         "ssh" => {
             // ssh would parse either as an option.
             if host.starts_with('-') || url.username().starts_with('-') {
-                return Err("a name may not start with a dash");
+                return Err("a user or host must not start with a dash");
             }
             if !matches!(url.path(), "" | "/") || url.password().is_some() {
-                return Err("ssh takes only a user, a host and a port");
+                return Err("an ssh URL may have only a user, a host and a port");
             }
             Ok(Kind::Ssh {
                 destination: match url.username() {

@@ -56,7 +56,7 @@ pub(super) async fn connect(address: &DockerAddress) -> Result<Connection, Execu
     let numbers = parts.and_then(|(major, minor)| Some((major.parse().ok()?, minor.parse().ok()?)));
     if numbers < Some(LEAST_API) {
         return Err(ExecutorError::infrastructure(format!(
-            "the Docker daemon at {shown} has API version {api}; 1.41 (Docker 20.10) is the least"
+            "the Docker daemon at {shown} has API version {api}; at least 1.41 (Docker 20.10) is required"
         )));
     }
     let mut components = version.components.into_iter().flatten();
@@ -110,8 +110,8 @@ fn unreachable(address: &str, error: Error) -> ExecutorError {
         let groups = std::fs::read_to_string("/etc/group").unwrap_or_default();
         let help = match group.ok().and_then(|group| group_name(&groups, group)) {
             Some(group) if group != "root" => format!(
-                "the socket is the group `{group}`'s: join it (`sudo usermod --append --groups {group} $USER`) and log in \
-                 again, or use `--executor local`"
+                "the socket belongs to group `{group}`: join it (`sudo usermod --append --groups {group} $USER`) and \
+                 log in again, or use `--executor local`"
             ),
             _ => "run as root, or use `--executor local`".to_owned(),
         };

@@ -168,7 +168,7 @@ impl DockerExecutor {
                         // Any exit code but 0 arrives as an error.
                         Some(Err(Error::DockerContainerWaitError { code, .. })) => code,
                         Some(Err(error)) => return Err(failure("wait for a container", error)),
-                        None => return Err(ExecutorError::caused_by("the Docker daemon hung up", HungUp)),
+                        None => return Err(ExecutorError::caused_by("the Docker daemon closed the connection", HungUp)),
                     };
                     return Ok(Exit::Code(i32::try_from(code).unwrap_or(i32::MAX)));
                 }

@@ -30,7 +30,7 @@ impl DockerExecutor {
         } = toolchain
         else {
             return Err(ExecutorError::infrastructure(
-                "the compilers of this machine cannot be used by executor `docker`; take `--executor local`",
+                "executor `docker` cannot use the compilers of this machine; use `--executor local`",
             ));
         };
         let key = (name.clone(), *identity);
@@ -59,7 +59,7 @@ impl DockerExecutor {
         Err(ExecutorError::Image {
             image: name.to_owned(),
             message: format!(
-                "it has identity {found}, and not {wanted} as when it was used first: take the new one with \
+                "it has identity {found}, not {wanted} as at its first use: accept the new one with \
                  `driverkit-matrix images update`"
             ),
         })
@@ -113,11 +113,13 @@ async fn pull_now(
     let steps: Result<Vec<_>, _> = pulled.try_collect().await;
     steps.map_err(|error| {
         image_error(format!(
-            "the Docker daemon does not have it and cannot pull it: {error}"
+            "the Docker daemon does not have the image and cannot pull it: {error}"
         ))
     })?;
     let found = image_of(docker, name).await?;
-    found.ok_or_else(|| image_error("the Docker daemon pulled it and does not have it".to_owned()))
+    found.ok_or_else(|| {
+        image_error("the Docker daemon does not have the image after pulling it".to_owned())
+    })
 }
 
 /// An image that the daemon has.
@@ -171,7 +173,7 @@ async fn import(
         .filter_map(|step| step.status)
         .rfind(|status| status.starts_with("sha256:"))
         .ok_or_else(|| {
-            image_error("the Docker daemon imported it without telling its id".into())
+            image_error("the Docker daemon imported the image without reporting its id".into())
         })?;
     let found = image_of(docker, &id).await?.map(|there| there.identity);
     if found != Some(wanted) {
@@ -182,7 +184,8 @@ async fn import(
                 .await,
         );
         return Err(image_error(format!(
-            "its archive {} has identity {}, not {wanted}: make the builder images again (`driverkit-matrix images build`)",
+            "its archive {} has identity {}, not {wanted}: \
+             rebuild the builder images (`driverkit-matrix images build`)",
             archive.display(),
             found.map_or_else(|| "none".to_owned(), |found| found.to_string()),
         )));
@@ -195,7 +198,7 @@ async fn import(
     docker
         .tag_image(&id, Some(options))
         .await
-        .map_err(|error| failure(&format!("name image {name}"), error))?;
+        .map_err(|error| failure(&format!("tag image {name}"), error))?;
     Ok(id)
 }
 

@@ -150,7 +150,7 @@ impl Executor for DockerExecutor {
         Box::pin(async {
             let version = self.docker.version().await;
             let version =
-                version.map_err(|error| connection::failure("ask for its version", error))?;
+                version.map_err(|error| connection::failure("report its version", error))?;
             Ok(version.version.unwrap_or_default())
         })
     }

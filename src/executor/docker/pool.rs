@@ -80,7 +80,7 @@ impl DockerPool {
                         hosts.push(host);
                     } else {
                         notes.push(format!(
-                            "{address} leads to a Docker daemon that is named already: it counts once"
+                            "{address} is another address of a Docker daemon that is already in use: it counts once"
                         ));
                     }
                 }
@@ -247,7 +247,7 @@ impl DockerPool {
             }
             log.write(
                 format!(
-                    "\n[driverkit-matrix: the Docker daemon at {} went away; this job begins anew]\n",
+                    "\n[driverkit-matrix: lost the Docker daemon at {}; restarting this job]\n",
                     host.address
                 )
                 .as_bytes(),
@@ -328,7 +328,7 @@ impl Executor for DockerPool {
                 (Some(_), false) => Err(ExecutorError::Image {
                     image: image.to_owned(),
                     message:
-                        "the Docker daemons have different ones under this name; pull it anew with \
+                        "the Docker daemons have different images under this name; pull it again with \
                               `driverkit-matrix images update`"
                             .to_owned(),
                 }),
@@ -375,7 +375,7 @@ impl Executor for DockerPool {
             let moved = host.state().moved;
             (moved > 0).then(|| {
                 format!(
-                    "the Docker daemon at {} went away; jobs that it had and that began anew: {moved}",
+                    "lost the Docker daemon at {}; jobs restarted: {moved}",
                     host.address
                 )
             })
@@ -393,7 +393,7 @@ pub(super) fn check_architecture(
     match architecture {
         Some(found) if found != host.as_str() && found != host.machine() => {
             Err(ExecutorError::infrastructure(format!(
-                "the Docker daemon at {address} runs on {found}, and the builder images that are used run on {host}"
+                "the Docker daemon at {address} runs on {found}, but the builder images are for {host}"
             )))
         }
         _ => Ok(()),

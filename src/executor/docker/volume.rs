@@ -226,14 +226,14 @@ impl DockerExecutor {
             .docker
             .upload_to_container(container, Some(options), body)
             .await;
-        // When the daemon hung up first, its answer is the reason and the broken pipe is not.
-        sent.map_err(|error| failure("take files", error))?;
+        // If the daemon closed the connection first, its response is the cause and the broken pipe is not.
+        sent.map_err(|error| failure("receive files", error))?;
         match made.await {
             Ok(made) => {
                 made.map_err(|error| ExecutorError::caused_by("failed to read files", error))
             }
             Err(error) => Err(ExecutorError::caused_by(
-                "reading files was given up",
+                "the task that reads files was aborted",
                 error,
             )),
         }
@@ -258,7 +258,7 @@ impl DockerExecutor {
             Ok(unpacked) => unpacked
                 .map_err(|error| ExecutorError::caused_by("failed to read outputs back", error)),
             Err(error) => Err(ExecutorError::caused_by(
-                "reading outputs was given up",
+                "the task that reads outputs was aborted",
                 error,
             )),
         }

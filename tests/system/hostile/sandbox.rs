@@ -204,7 +204,7 @@ async fn jobs_survive_a_daemon_restart_and_run_once() {
         for job in jobs {
             let (number, ended, log, output) = job.await.unwrap();
             assert_eq!(ended.unwrap().exit, Exit::Code(0), "{signal:?}: {log}");
-            assert!(log.contains("this job begins anew"), "{log}");
+            assert!(log.contains("restarting this job"), "{log}");
             for name in ["began", "done"] {
                 let text = fs::read_to_string(&output.path().join(name)).unwrap();
                 assert_eq!(text, format!("{number}\n"), "{name}");
