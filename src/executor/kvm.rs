@@ -45,7 +45,7 @@ impl Kvm {
     /// used. Takes little more than `time`, whatever the device does.
     pub fn probe(command: Command, time: Duration) -> Result<Self, String> {
         if Architecture::of_host() != Architecture::Amd64 {
-            return Err("it is used on amd64 only".to_owned());
+            return Err("supported on amd64 only".to_owned());
         }
         let device = Path::new(DEVICE)
             .metadata()
@@ -78,7 +78,7 @@ fn group_that_opens(mode: u32, group: u32) -> Result<Option<u32>, String> {
         Ok(Some(group))
     } else {
         Err(format!(
-            "sandboxes may not open {DEVICE} (mode {:o}, group {group}); let a group of its own read and write it, such as `kvm`",
+            "sandboxes may not open {DEVICE} (mode {:o}, group {group}); give a dedicated group, such as `kvm`, read and write access",
             mode & 0o777
         ))
     }
@@ -99,7 +99,7 @@ fn run_within(mut command: Command, time: Duration) -> Result<(), String> {
         let left = if is_gone {
             ""
         } else {
-            " and could not be ended"
+            " and could not be killed"
         };
         return Err(format!(
             "{DEVICE} did not answer within {} s{left}",

@@ -346,7 +346,7 @@ pub trait Executor: Send + Sync {
             Err(ExecutorError::Image {
                 image: image.to_owned(),
                 message: format!(
-                    "executor `{}` takes only images that were made here; take `--executor docker`, whose daemon can pull it",
+                    "executor `{}` supports only images that were built here; use `--executor docker`, whose daemon can pull it",
                     self.name()
                 ),
             })
@@ -366,7 +366,10 @@ pub trait Executor: Send + Sync {
 
     /// Gives the KVM device to the jobs that request it, from now on; returns the reason if this is not possible.
     fn allow_kvm(&self, _kvm: Kvm) -> Result<(), String> {
-        Err(format!("executor `{}` gives jobs no devices", self.name()))
+        Err(format!(
+            "executor `{}` does not give devices to jobs",
+            self.name()
+        ))
     }
 
     /// Returns notes about the run for its final report to the user.

@@ -70,7 +70,7 @@ impl PlainExecutor {
                 tell("DRIVERKIT_MATRIX_DRIVER", &mount.source);
             } else if !mount.target.is_dir() {
                 return Err(ExecutorError::infrastructure(format!(
-                    "without a sandbox, {} has to be installed: it is missing",
+                    "{} is missing; without a sandbox, it must be installed",
                     mount.target.display()
                 )));
             }

@@ -81,7 +81,9 @@ impl Archives {
             let (source, path) = (source.to_owned(), self.path_of(source));
             tokio::task::spawn_blocking(move || find_or_make(&source, path))
                 .await
-                .map_err(|error| ExecutorError::caused_by("packing a tree was given up", error))?
+                .map_err(|error| {
+                    ExecutorError::caused_by("the task that packs a tree was aborted", error)
+                })?
                 .map_err(ExecutorError::from)
         });
         Ok(made.await?.clone())
@@ -169,7 +171,7 @@ fn make(source: &Path, path: &Path) -> Result<Facts, FileError> {
         let entry = entry.map_err(|error| {
             let cause = error.into_io_error();
             FileError::of("read directory", source)(
-                cause.unwrap_or_else(|| io::Error::other("a loop of folders")),
+                cause.unwrap_or_else(|| io::Error::other("a cycle of directories")),
             )
         })?;
         append(&mut builder, &mut listing, source, entry.path())?;

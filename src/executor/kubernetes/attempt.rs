@@ -72,7 +72,7 @@ impl Attempt<'_> {
                 () = cancel.cancelled() => return Ok(cancelled()),
                 sent = &mut *arrival => {
                     let Ok(came) = sent else {
-                        return Err(ExecutorError::infrastructure("nobody waits for results any more"));
+                        return Err(ExecutorError::infrastructure("the receiver of results has stopped"));
                     };
                     let status = result::take(came?, self.job, log).await?;
                     return self.explain(status).await;
@@ -86,7 +86,7 @@ impl Attempt<'_> {
                 }
                 () = &mut silence => {
                     return Err(ExecutorError::infrastructure(format!(
-                        "nothing was heard of Job {} until its deadline: {state:?}",
+                        "no news of Job {} until its deadline: {state:?}",
                         self.name
                     )));
                 }
@@ -213,7 +213,7 @@ impl Attempt<'_> {
             .await?
             .iter()
             .any(|condition| condition.reason.as_deref() == Some("DeadlineExceeded"));
-        let waited = reason.unwrap_or_else(|| "no reason is given".to_owned());
+        let waited = reason.unwrap_or_else(|| "no reason reported".to_owned());
         match (is_late, had_started) {
             (true, true) => Ok(self.completion(Exit::TimedOut, status)),
             (true, false) => Err(ExecutorError::infrastructure(format!(
@@ -221,7 +221,7 @@ impl Attempt<'_> {
                 self.name
             ))),
             (false, _) => Err(ExecutorError::Lost {
-                message: format!("the pod of Job {} was removed by somebody else", self.name),
+                message: format!("the pod of Job {} was removed by another client", self.name),
             }),
         }
     }
@@ -263,7 +263,7 @@ impl Attempt<'_> {
             .find_map(|event| event.message);
         match said {
             Some(message) => Err(ExecutorError::infrastructure(format!(
-                "the cluster refuses the pod of Job {}: {message}",
+                "the cluster rejects the pod of Job {}: {message}",
                 self.name
             ))),
             None => Ok(()),
@@ -287,9 +287,9 @@ fn undelivered(state: &PodState) -> ExecutorError {
             undelivered: Some(why),
             ..
         } => why.as_str(),
-        _ => "nothing came in time",
+        _ => "no result arrived in time",
     };
     ExecutorError::infrastructure(format!(
-        "a pod could not send its result ({why}); can pods reach the program, or the bucket? See --kubernetes-address"
+        "a pod could not send its result ({why}); check that pods can reach the program or the bucket, see --kubernetes-address"
     ))
 }

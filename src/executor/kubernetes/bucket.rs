@@ -41,7 +41,7 @@ impl Bucket {
     pub(super) async fn connect(settings: &BucketSettings) -> Result<Self, KubernetesError> {
         let unusable = |error: BucketError| {
             let help = error.help.unwrap_or_else(|| {
-                "see docs/kubernetes.md for the variables that say where the bucket is".to_owned()
+                "see docs/kubernetes.md for the variables that configure the bucket".to_owned()
             });
             KubernetesError::input(
                 format!("the bucket cannot be used: {}", error.message),
@@ -125,7 +125,7 @@ impl Bucket {
         let name = result(job);
         let taken = self.read(&name, digest, folder).await;
         if let Err(error) = self.bucket.delete([name.as_str()]).await {
-            tracing::warn!("a result stays in the bucket: {error}");
+            tracing::warn!("failed to remove a result from the bucket: {error}");
         }
         taken
     }
@@ -141,7 +141,7 @@ impl Bucket {
         let (found, _, mut file) = writer.finish();
         if found != digest {
             return Err(ExecutorError::infrastructure(format!(
-                "a result in {} has SHA-256 {found}, not {digest} as its pod says",
+                "a result in {} has SHA-256 {found}, but its pod reported {digest}",
                 self.bucket.url()
             )));
         }

@@ -78,7 +78,7 @@ async fn of_kubeconfig(settings: &KubernetesSettings) -> Result<Config, Kubernet
         };
         KubernetesError::input(
             format!("kubeconfig {place} cannot be used: {}", chain(error)),
-            "name one with --kubeconfig, or in KUBECONFIG; `kubectl --kubeconfig FILE version` tries it",
+            "name one with --kubeconfig, or in KUBECONFIG; test it with `kubectl --kubeconfig FILE version`",
         )
     };
     let options = KubeConfigOptions {
@@ -108,7 +108,8 @@ pub(super) fn clients(
     let make = |read_timeout| {
         let mut config = config.clone();
         config.read_timeout = read_timeout;
-        Client::try_from(config).map_err(|error| refusal("be talked to", &error))
+        Client::try_from(config)
+            .map_err(|error| refusal("be reached with this configuration", &error))
     };
     let timeout = client.request_timeout.unwrap_or(REQUEST_TIMEOUT);
     let short = make(Some(timeout).filter(|time| !time.is_zero()))?;
@@ -131,8 +132,8 @@ fn overrule(config: &mut Config, client: &ClientSettings) -> Result<(), Kubernet
             .and_then(Iterator::collect::<Result<Vec<_>, _>>)
             .map_err(|error| {
                 KubernetesError::input(
-                    format!("{} holds no certificate: {error}", path.display()),
-                    "name a file in PEM",
+                    format!("{} contains no certificate: {error}", path.display()),
+                    "specify a PEM file",
                 )
             })?;
         config.root_cert = Some(certificates.iter().map(|der| der.to_vec()).collect());
@@ -173,7 +174,7 @@ fn in_cluster() -> Result<Config, KubernetesError> {
     Config::incluster().map_err(|error| {
         KubernetesError::input(
             format!("this is not a pod with a service account: {}", chain(&error)),
-            "outside of a cluster name a kubeconfig; in a pod do not turn off automountServiceAccountToken",
+            "outside of a cluster, specify a kubeconfig; in a pod, do not disable automountServiceAccountToken",
         )
     })
 }
@@ -198,7 +199,7 @@ pub(super) async fn check_rights(client: &Client, namespace: &str) -> Result<(),
         let answer = reviews
             .create(&PostParams::default(), &review)
             .await
-            .map_err(|error| refusal("ask for rights", &error))?;
+            .map_err(|error| refusal("check rights", &error))?;
         let status = answer.status.unwrap_or_default();
         if !status.allowed {
             let resource = if group.is_empty() {
@@ -236,7 +237,7 @@ pub(super) fn refusal(what: &str, error: &kube::Error) -> KubernetesError {
     match error {
         kube::Error::Api(status) if status.code == 401 => KubernetesError::input(
             format!("the cluster does not know this account: {}", status.message),
-            "renew the credentials of the kubeconfig, or take another --kubernetes-context",
+            "renew the credentials of the kubeconfig, or use another --kubernetes-context",
         ),
         kube::Error::Api(status) if matches!(status.code, 403 | 404 | 422) => {
             KubernetesError::input(

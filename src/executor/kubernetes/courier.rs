@@ -117,7 +117,7 @@ impl Courier {
                 Ok(format!("{}/inputs/{archive}", registration.url))
             }
             (Self::Server(_), Kept::Waiting { .. }) => Err(ExecutorError::infrastructure(
-                "a job is not known to the server of inputs",
+                "the server of inputs does not know the job",
             )),
         }
     }

@@ -86,7 +86,7 @@ impl KubernetesExecutor {
         let completion = ended?;
         if let Err(error) = removed {
             // The Job ends at its deadline, and its time to live removes it.
-            tracing::warn!("Job {name} could not be removed: {}", chain(&error));
+            tracing::warn!("failed to remove Job {name}: {}", chain(&error));
         }
         Ok(output::take_over(job, completion)?)
     }
@@ -95,7 +95,7 @@ impl KubernetesExecutor {
         match toolchain {
             Toolchain::Image { name, .. } => Ok(format!("{}{name}", self.settings.image_prefix)),
             Toolchain::Host { .. } => Err(ExecutorError::infrastructure(
-                "the compilers of this machine cannot be used by executor `kubernetes`; take `--toolchain image`",
+                "executor `kubernetes` cannot use the compilers of this machine; use `--toolchain image`",
             )),
         }
     }

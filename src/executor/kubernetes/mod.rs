@@ -179,9 +179,9 @@ async fn listen_address(
         if settings.address.is_none() && listen.ip().is_unspecified() {
             return Err(KubernetesError::input(
                 format!(
-                    "the server of inputs binds to {listen}, but pods need one address to reach it at"
+                    "the server of inputs binds to {listen}, but pods need one address at which they can reach it"
                 ),
-                "name it with --kubernetes-address",
+                "specify it with --kubernetes-address",
             ));
         }
         return Ok(listen);
@@ -189,8 +189,8 @@ async fn listen_address(
     let ip = connection::local_address(config).await?;
     if settings.address.is_none() && ip.is_loopback() {
         return Err(KubernetesError::input(
-            "the API server is on this machine's loopback, so it is not known where pods reach this machine",
-            "name an address with --kubernetes-listen",
+            "the API server is on this machine's loopback, so the address at which pods can reach this machine is unknown",
+            "specify an address with --kubernetes-listen",
         ));
     }
     Ok(SocketAddr::new(ip, 0))
@@ -226,7 +226,7 @@ impl Executor for KubernetesExecutor {
         Box::pin(async {
             let version = self.client.apiserver_version().await;
             let version =
-                version.map_err(|error| connection::failure("tell its version", &error))?;
+                version.map_err(|error| connection::failure("report its version", &error))?;
             Ok(version.git_version)
         })
     }

@@ -224,7 +224,7 @@ fn failed_early(status: &PodStatus) -> Option<PodState> {
             && end.exit_code != 0
         {
             let said = words(end.reason.as_deref(), end.message.as_deref());
-            let text = format!("the inputs could not be brought to the pod: {said}");
+            let text = format!("failed to transfer the inputs to the pod: {said}");
             return Some(PodState::Broken(text));
         }
     }
@@ -295,7 +295,7 @@ fn words(reason: Option<&str>, message: Option<&str>) -> String {
         .filter(|text| !text.is_empty())
         .collect();
     if parts.is_empty() {
-        "no reason is given".to_owned()
+        "no reason reported".to_owned()
     } else {
         parts.join(": ")
     }

@@ -51,10 +51,7 @@ where
     loop {
         match request().await {
             Err(error) if is_passing(&error) && start.elapsed() < UNREACHABLE_LIMIT => {
-                tracing::debug!(
-                    "a request to the API server is made again: {}",
-                    chain(&error)
-                );
+                tracing::debug!("retrying a request to the API server: {}", chain(&error));
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(LONGEST_PAUSE);
             }

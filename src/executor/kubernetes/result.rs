@@ -26,7 +26,7 @@ pub(super) async fn take(
     job: &Job,
     log: &mut dyn LogSink,
 ) -> Result<Option<Status>, ExecutorError> {
-    let broken = |error: io::Error| ExecutorError::caused_by("a result cannot be read", error);
+    let broken = |error: io::Error| ExecutorError::caused_by("failed to read a result", error);
     let mut status = read_head(&mut file, log).map_err(broken)?;
     if let Some(status) = &mut status {
         let (folder, limits) = (job.output.clone(), job.limits);
@@ -36,7 +36,9 @@ pub(super) async fn take(
         };
         let is_all = tokio::task::spawn_blocking(unpack)
             .await
-            .map_err(|error| ExecutorError::caused_by("reading a result was given up", error))?
+            .map_err(|error| {
+                ExecutorError::caused_by("the task that reads a result was aborted", error)
+            })?
             .map_err(broken)?;
         if !is_all {
             status.exit = Exit::TooMuchOutput;

@@ -208,7 +208,7 @@ async fn accept(listener: TcpListener, acceptor: Option<TlsAcceptor>, shared: Ar
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
             Err(error) => {
-                tracing::warn!("the server of inputs cannot take a connection: {error}");
+                tracing::warn!("the server of inputs failed to accept a connection: {error}");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -257,7 +257,7 @@ impl Shared {
         let path = request.uri().path().to_owned();
         let parts: Vec<&str> = path.split('/').collect();
         let ["", "v1", job, kind, digest] = parts[..] else {
-            return Ok(plain(StatusCode::NOT_FOUND, "no such thing"));
+            return Ok(plain(StatusCode::NOT_FOUND, "not found"));
         };
         let token = request
             .headers()
@@ -270,7 +270,7 @@ impl Shared {
         if !is_known {
             return Ok(plain(
                 StatusCode::FORBIDDEN,
-                "no such job, or not its token",
+                "unknown job, or invalid token",
             ));
         }
         let Ok(digest) = digest.parse::<Sha256>() else {
@@ -279,7 +279,7 @@ impl Shared {
         match (request.method(), kind) {
             (&Method::GET, "inputs") => self.give(digest).await,
             (&Method::PUT, "result") => self.take(job, digest, request.into_body()).await,
-            _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "no such thing")),
+            _ => Ok(plain(StatusCode::METHOD_NOT_ALLOWED, "not found")),
         }
     }
 
@@ -329,7 +329,7 @@ impl Shared {
         file.flush().await?;
         let (found, ..) = hashing.finish();
         if found != digest {
-            let message = format!("what came has the digest {found}");
+            let message = format!("the received content has digest {found}");
             return Ok(plain(StatusCode::UNPROCESSABLE_ENTITY, &message));
         }
         let file = file.into_std().await;

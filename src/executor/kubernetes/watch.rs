@@ -148,7 +148,7 @@ async fn follow(pods: Api<Pod>, labels: String, jobs: Arc<Jobs>) {
             Ok(()) => pause = FIRST_PAUSE,
             Err(error) => {
                 tracing::debug!(
-                    "the watch of pods broke off and is taken up again: {}",
+                    "the watch of pods was interrupted and is restarted: {}",
                     chain(&error)
                 );
                 if is_gone(&error) {

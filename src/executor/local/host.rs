@@ -65,7 +65,7 @@ pub fn host_toolchain() -> Result<HostToolchain, ExecutorError> {
         .collect();
     if compilers.is_empty() || !programs.contains_key("make") {
         return Err(ExecutorError::infrastructure(
-            "this machine has no gcc or no make to build with: install packages gcc and make, or use a builder image",
+            "gcc or make is missing on this machine: install packages gcc and make, or use a builder image",
         ));
     }
     let mut gcc = BTreeSet::new();

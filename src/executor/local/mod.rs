@@ -83,7 +83,10 @@ impl LocalExecutor {
                 });
                 match unpacking.await {
                     Ok(unpacked) => unpacked,
-                    Err(error) => Err(ExecutorError::caused_by("unpacking was given up", error)),
+                    Err(error) => Err(ExecutorError::caused_by(
+                        "the task that unpacks an image was aborted",
+                        error,
+                    )),
                 }
             })
             .await?;
@@ -139,7 +142,7 @@ impl LocalExecutor {
             Ended::Code(code) => Exit::Code(code),
             Ended::NoSandbox(message) => {
                 return Err(ExecutorError::infrastructure(format!(
-                    "bubblewrap could not make the sandbox of {}: {message}",
+                    "bubblewrap failed to create the sandbox of {}: {message}",
                     job.name
                 )));
             }

@@ -180,7 +180,12 @@ impl Process {
                 let message = format!("failed to wait for {PROGRAM}: {error}");
                 return Err(ExecutorError::caused_by(message, error));
             }
-            Err(error) => return Err(ExecutorError::caused_by("waiting was given up", error)),
+            Err(error) => {
+                return Err(ExecutorError::caused_by(
+                    "the task that waits for a process was aborted",
+                    error,
+                ));
+            }
         };
         let mut usage = report.usage;
         usage
@@ -305,12 +310,12 @@ pub(super) async fn check_sandbox() -> Result<bool, ExecutorError> {
     let words = String::from_utf8_lossy(&output.stderr);
     let words = words.trim().trim_end_matches('.');
     let help = if rustix::process::getuid().is_root() {
-        "run as root it needs the capability CAP_SYS_ADMIN, and user namespaces for the user nobody"
+        "as root, it needs the capability CAP_SYS_ADMIN, and user namespaces for the user nobody"
     } else {
         "it needs user namespaces"
     };
     Err(ExecutorError::infrastructure(format!(
-        "executor `local` cannot make a sandbox on this machine: {words}; {help} (sysctl \
+        "executor `local` cannot create a sandbox on this machine: {words}; {help} (sysctl \
          kernel.unprivileged_userns_clone=1, user.max_user_namespaces above 0, \
          kernel.apparmor_restrict_unprivileged_userns=0; inside a container they are mostly forbidden): allow them or \
          use `--executor docker`"

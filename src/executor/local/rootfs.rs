@@ -34,7 +34,7 @@ pub(super) fn ensure(
     };
     let archive = archive.ok_or_else(|| {
         image_error(
-            "its archive is not on this machine: make the builder images first (`driverkit-matrix images build`)"
+            "its archive does not exist on this machine: build the builder images first (`driverkit-matrix images build`)"
                 .into(),
         )
     })?;
@@ -57,7 +57,7 @@ pub(super) fn ensure(
     if found != identity {
         fs::remove_folder(&partial)?;
         return Err(image_error(format!(
-            "its archive {} has identity {found}, not {identity}: make the builder images again (`driverkit-matrix images build`)",
+            "its archive {} has identity {found}, not {identity}: rebuild the builder images (`driverkit-matrix images build`)",
             archive.display()
         )));
     }
@@ -184,7 +184,7 @@ mod tests {
         assert!(!folder.path().join(format!("{wanted}.partial")).exists());
         let error = ensure(folder.path(), "x", wanted, None).expect_err("no archive");
         assert!(
-            error.to_string().contains("make the builder images"),
+            error.to_string().contains("build the builder images"),
             "{error}"
         );
     }

@@ -54,7 +54,7 @@ pub(super) fn file() -> Result<PathBuf, ExecutorError> {
 /// Writes the filter to a sealed memory file.
 fn write() -> Result<File, ExecutorError> {
     let failed = |error: std::io::Error| {
-        let message = format!("failed to keep the filter for system calls: {error}");
+        let message = format!("failed to store the filter for system calls: {error}");
         ExecutorError::caused_by(message, error)
     };
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
@@ -79,7 +79,7 @@ fn bytes(program: &BpfProgram) -> Vec<u8> {
 }
 
 fn failed(error: seccompiler::BackendError) -> ExecutorError {
-    ExecutorError::caused_by("no filter for system calls", error)
+    ExecutorError::caused_by("failed to create the filter for system calls", error)
 }
 
 /// Returns the architecture that this program was compiled for, which determines the numbers of system calls.

@@ -261,7 +261,7 @@ async fn an_image_with_another_identity_is_refused() {
         );
         // Docker may pull an image that was not built here; bubblewrap cannot.
         let expected = match name {
-            "local" => "make the builder images first",
+            "local" => "build the builder images first",
             _ => "cannot pull it",
         };
         assert!(error.to_string().contains(expected), "{name}: {error}");

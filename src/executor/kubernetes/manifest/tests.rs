@@ -216,7 +216,7 @@ fn results_are_sent_unless_there_are_too_many_files() {
         let (code, said) = deliver(used, on_disk);
         assert_eq!(
             (code, &*said),
-            (Some(TOO_MANY_FILES), "the job made more than 10 files\n"),
+            (Some(TOO_MANY_FILES), "the job created more than 10 files\n"),
         );
     }
 }

@@ -12,7 +12,7 @@ IFS='
 '
 for folder in $folders; do
     if [ -z "$(ls -A "$folder")" ]; then
-        echo "tree $folder is not on the cache volume any more" >/dev/termination-log
+        echo "tree $folder does not exist on the cache volume any more" >/dev/termination-log
         exit 190
     fi
 done

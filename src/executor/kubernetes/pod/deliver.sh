@@ -33,7 +33,7 @@ cat /job/alive &
 # Returns when build.sh has ended or the signal arrives.
 wait $! || :
 if [ -n "$over" ]; then
-    echo "the job made more than $FILES files" >/dev/termination-log || :
+    echo "the job created more than $FILES files" >/dev/termination-log || :
     exit 191
 fi
 # The watcher ignores TERM too.

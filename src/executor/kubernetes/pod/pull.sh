@@ -56,7 +56,7 @@ echo "$TREES" | while read -r tree archive url; do
     if ! is_whole "$tree"; then
         pull "$tree" "$archive" "$url"
         is_whole "$tree" || {
-            echo "tree $tree is not what it should be after unpacking"
+            echo "tree $tree has a different digest after unpacking"
             exit 1
         }
     fi

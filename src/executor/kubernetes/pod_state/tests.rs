@@ -47,11 +47,11 @@ fn a_script_that_ends_gives_its_code_and_whether_memory_was_the_reason() {
 fn a_result_that_cannot_come_any_more_is_known_as_such() {
     let mut status = terminated(0, "Completed");
     status["containerStatuses"][0]["state"] =
-        json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "put: given up"}});
+        json!({"terminated": {"exitCode": 1, "reason": "Error", "message": "put: failed"}});
     let state = state_of(status);
     assert!(state.is_final());
     assert!(
-        matches!(state, PodState::Ended { code: 0, undelivered: Some(why), .. } if why == "Error: put: given up")
+        matches!(state, PodState::Ended { code: 0, undelivered: Some(why), .. } if why == "Error: put: failed")
     );
 }
 
@@ -74,11 +74,11 @@ fn images_that_cannot_be_had_are_told_from_containers_that_cannot_be_made() {
 fn inputs_that_cannot_be_brought_end_the_job() {
     let status = json!({"phase": "Failed", "initContainerStatuses": [
         {"name": "pull", "ready": false, "image": "i", "imageID": "", "restartCount": 0,
-         "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "get http://x: given up"}}},
+         "state": {"terminated": {"exitCode": 1, "reason": "Error", "message": "get http://x: failed"}}},
     ]});
     let state = state_of(status);
     assert!(
-        matches!(&state, PodState::Broken(text) if text.contains("get http://x: given up")),
+        matches!(&state, PodState::Broken(text) if text.contains("get http://x: failed")),
         "{state:?}"
     );
     let missing = state_of(terminated(super::super::manifest::TREE_MISSING, "Error"));
