@@ -45,9 +45,9 @@ pub struct Asking {
     pub file: String,
     /// The attempt that is under way or comes next, from 1.
     pub attempt: usize,
-    /// How many attempts there are at most.
+    /// The maximum number of attempts.
     pub attempts: usize,
-    /// While the next attempt is awaited: when it begins, and the answer to the last one.
+    /// During a wait: when the next attempt starts, and the answer to the last attempt.
     pub waiting: Option<(Instant, String)>,
     /// Bytes received in this attempt.
     pub received_bytes: u64,
@@ -56,7 +56,7 @@ pub struct Asking {
 }
 
 impl Activity {
-    /// The requests that are under way, in the order in which they began.
+    /// The requests that are under way, in the order in which they started.
     pub fn current(&self) -> Vec<Asking> {
         self.lock().asking.values().cloned().collect()
     }
@@ -76,7 +76,7 @@ impl Activity {
     }
 
     /// Describes the requests under way in one line, naming each server once. Without requests,
-    /// describes the wait that began last.
+    /// describes the wait that started last.
     pub fn line(&self) -> Option<String> {
         let all = self.current();
         if all.is_empty() {
@@ -120,7 +120,7 @@ impl Activity {
     }
 
     fn lock(&self) -> MutexGuard<'_, Current> {
-        // The map is whole after every statement.
+        // The map is consistent after every statement, even if another thread panicked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -145,7 +145,7 @@ pub(super) struct Underway {
 }
 
 impl Underway {
-    /// An attempt failed, and the next one begins after `wait`.
+    /// Records that an attempt failed, and that the next one starts after `wait`.
     pub(super) fn wait(&self, answer: &Answer, wait: Duration) {
         self.update(|asking| {
             asking.attempt += 1;
@@ -155,12 +155,12 @@ impl Underway {
         });
     }
 
-    /// The attempt begins.
+    /// Records that an attempt starts.
     pub(super) fn ask(&self) {
         self.update(|asking| asking.waiting = None);
     }
 
-    /// More bytes arrived.
+    /// Records that more bytes arrived.
     pub(super) fn receive(&self, bytes: u64) {
         self.update(|asking| {
             asking.received_bytes += bytes;

@@ -1,4 +1,4 @@
-//! Where a file is: on a server, or on this machine.
+//! The address of a file: a URL on a server, or a path on this machine.
 
 use std::path::{Path, PathBuf};
 
@@ -32,22 +32,22 @@ impl Address {
             "http" | "https" => Ok(Self::Remote(url)),
             "file" => match url.to_file_path() {
                 Ok(path) => Ok(Self::Local(path)),
-                Err(()) => Err(Answer::Address("it names no local file".to_owned())),
+                Err(()) => Err(Answer::Address("it does not name a local file".to_owned())),
             },
             other => Err(Answer::Address(format!(
-                "`{other}://` is not supported; http, https, file and paths are"
+                "`{other}://` is not supported; expected http, https, file or a path"
             ))),
         }
     }
 }
 
-/// How many hexadecimal digits of its digest replace a query: enough to tell the queries of one
-/// place apart.
+/// How many hexadecimal digits of its digest replace a query: enough to distinguish the queries of
+/// one place.
 const QUERY_DIGITS: usize = 16;
 
 /// Returns a URL in the form that may be written to disk and shown: without user name, password and
-/// fragment, and with the query replaced by its digest (`https://host/a?sha256:0123456789abcdef`),
-/// which may be a signature.
+/// fragment. The query may be a secret signature, so its digest replaces it
+/// (`https://host/a?sha256:0123456789abcdef`).
 pub(super) fn recorded(text: &str) -> String {
     let shown = redact::url(text);
     let text = text.split_once('#').map_or(text, |(text, _)| text);

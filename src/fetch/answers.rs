@@ -1,4 +1,4 @@
-//! Cached answers of servers to the question whether a file exists.
+//! Cached answers of servers about whether a file exists.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Where the bytes of a download go, and what is checked of them on the way.
+//! Writes the bytes of a download to their destination, and checks them on the way.
 
 use std::io::Write as _;
 
@@ -10,7 +10,7 @@ use crate::digest::{HashingWriter, Sha256};
 use crate::fs::PendingFile;
 use crate::store::Store;
 
-/// The largest configuration; those of distributions have a quarter of a megabyte.
+/// The maximum size of a configuration; those of distributions have about a quarter of a megabyte.
 const MOST_TEXT_BYTES: usize = 16 << 20;
 
 /// What is known about a file before it is downloaded.
@@ -42,7 +42,7 @@ impl Wanted {
 pub(super) struct Body {
     sink: Sink,
     head: Vec<u8>,
-    /// The whole content, if the kind is checked by its end.
+    /// The whole content, for a kind whose end is checked.
     text: Vec<u8>,
     received_bytes: u64,
     wanted: Wanted,

@@ -22,7 +22,7 @@ const SCHEMA_VERSION: u32 = 1;
 const INDEX: &str = "index.json";
 const CONTENTS: &str = "sha256/";
 
-/// The longest index that is read.
+/// The maximum length of an index.
 const LONGEST_INDEX_BYTES: u64 = 256 << 20;
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -59,23 +59,23 @@ pub enum BundleError {
     /// A content whose digest differs from its name.
     #[error("the bundle is damaged: the content named {expected} has SHA-256 {found}")]
     Damaged {
-        /// The digest by which it is named.
+        /// The digest in its name.
         expected: Sha256,
-        /// The digest that it has.
+        /// Its actual digest.
         found: Sha256,
     },
-    /// A content that the index names and the archive lacks.
+    /// A content that the index lists and that is missing in the archive.
     #[error("the bundle is not complete: {0} is missing")]
     Missing(Sha256),
 }
 
-/// An error of the first entry, which a file that is no archive does not have.
 impl From<std::io::Error> for BundleError {
     fn from(error: std::io::Error) -> Self {
         Self::Archive(error)
     }
 }
 
+/// Converts an error of the first entry. A file that is not an archive fails there.
 fn of_first(error: std::io::Error) -> BundleError {
     use std::io::ErrorKind as K;
     match error.kind() {
@@ -96,7 +96,8 @@ pub struct BundleSize {
 }
 
 impl Fetcher {
-    /// Writes those of the requested files that the store holds. Equal requests give equal bytes.
+    /// Writes a bundle of the requested files that the store holds. Equal requests result in equal
+    /// bytes.
     pub fn export(
         &self,
         requests: &[Request],
@@ -185,7 +186,7 @@ pub fn import(store: &Arc<Store>, from: impl Read) -> Result<BundleSize, BundleE
             .and_then(|digest| digest.parse::<Sha256>().ok())
             .filter(|digest| wanted.contains(digest))
             .ok_or_else(|| {
-                BundleError::Index(format!("it holds {name}, which its index does not name"))
+                BundleError::Index(format!("it contains {name}, which its index does not list"))
             })?;
         let (sha256, size_bytes) = store.put_blob(&mut entry)?;
         if sha256 != expected {
@@ -224,7 +225,7 @@ fn read_index(entry: tar::Entry<'_, impl Read>) -> Result<Index, BundleError> {
     } else {
         let found = index.schema_version;
         Err(BundleError::Index(format!(
-            "its version is {found}, known is {SCHEMA_VERSION}"
+            "its version is {found}, expected {SCHEMA_VERSION}"
         )))
     }
 }

@@ -40,7 +40,7 @@ impl ContentKind {
         }
     }
 
-    /// Whether a file that starts with `head` (its first 512 bytes, or all of it) can be one of these.
+    /// Whether a file that starts with `head` (its first 512 bytes, or all of it) can be of this kind.
     pub(super) fn matches(self, head: &[u8]) -> bool {
         match self {
             Self::Any => true,
@@ -67,8 +67,8 @@ impl ContentKind {
         }
     }
 
-    /// Whether the text of a file was cut off. Without a length from the server only the content
-    /// shows it; a truncated archive is found when it is unpacked.
+    /// Whether the text of a file is truncated. If the server sends no length, only the content
+    /// shows this; a truncated archive is detected when it is unpacked.
     pub fn is_cut_off(self, text: &[u8]) -> bool {
         if self != Self::Configuration {
             return false;
@@ -157,7 +157,7 @@ mod tests {
         assert!(!is_cut_off(whole));
         let printk = whole.windows(6).position(|part| part == b"PRINTK").unwrap();
         for end in [10, 16, printk, whole.len() - 1] {
-            // Before the first end of a menu only a line that is cut tells.
+            // Before the first end of a menu, only an incomplete line shows the truncation.
             assert_eq!(is_cut_off(&whole[..end]), end != 16, "{end}");
         }
         assert!(is_cut_off(&[&whole[..], b"CONFIG_MORE=y\n"].concat()));

@@ -19,7 +19,7 @@ use super::host::Host;
 use super::record::Validators;
 use super::{Answer, Settings};
 
-/// What is particular to one server.
+/// The client, state and settings for one server.
 pub(super) struct Server<'a> {
     pub(super) client: &'a Client,
     pub(super) host: Arc<Host>,
@@ -74,7 +74,7 @@ impl Server<'_> {
                         && asked <= settings.longest_retry_after
                         && !self.host.is_away(settings) =>
                 {
-                    tracing::debug!(url = shown(url), %answer, "tried again");
+                    tracing::debug!(url = shown(url), %answer, "retrying");
                     underway.wait(&answer, delay.max(asked));
                     sleep(delay.max(asked)).await;
                 }
@@ -162,7 +162,7 @@ impl Server<'_> {
                 body.reset()?;
                 return Err(Answer::Truncated {
                     received_bytes: start_bytes,
-                    cause: "the server does not continue there".to_owned(),
+                    cause: "the server cannot resume at this byte".to_owned(),
                 });
             }
             status => {

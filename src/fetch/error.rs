@@ -18,8 +18,8 @@ pub enum Answer {
         /// How long the server asks to wait, if it does.
         retry_after: Option<Duration>,
     },
-    /// No local file of that name.
-    #[error("is not there")]
+    /// The local file does not exist.
+    #[error("does not exist")]
     NoFile,
     /// No connection, or no answer on it.
     #[error("could not be reached: {0}")]
@@ -28,15 +28,15 @@ pub enum Answer {
     #[error("{SERVER_IS_DOWN}{0})")]
     Away(String),
     /// Redirected too often, or to an invalid URL.
-    #[error("redirects without end or to nowhere: {0}")]
+    #[error("redirects too often or to an invalid URL: {0}")]
     Redirect(String),
-    /// Nothing, or next to nothing, came for this long.
-    #[error("sent next to nothing for {} s", .0.as_secs_f32())]
+    /// Almost no bytes arrived for this long.
+    #[error("sent almost nothing for {} s", .0.as_secs_f32())]
     Stalled(Duration),
-    /// The body broke off.
-    #[error("broke off after {received_bytes} bytes: {cause}")]
+    /// The transfer of the body was interrupted.
+    #[error("was interrupted after {received_bytes} bytes: {cause}")]
     Truncated {
-        /// Bytes that came.
+        /// Bytes that arrived.
         received_bytes: u64,
         /// The error of the connection.
         cause: String,
@@ -53,23 +53,23 @@ pub enum Answer {
     /// The first bytes are not those of the expected kind.
     #[error("is not a {0}")]
     WrongContent(ContentKind),
-    /// Its end is missing.
-    #[error("is a {0} without its end")]
+    /// The end of the file is missing.
+    #[error("is a truncated {0}")]
     CutOff(ContentKind),
-    /// The size is not the one that the index or the lock says.
+    /// The size differs from that in the index or the lock.
     #[error("has {found_bytes} bytes, expected {expected_bytes}")]
     Size {
-        /// The size that was expected.
+        /// The expected size.
         expected_bytes: u64,
-        /// The size that was found.
+        /// The actual size.
         found_bytes: u64,
     },
-    /// The digest is not the one that the index or the lock says.
+    /// The digest differs from that in the index or the lock.
     #[error("has SHA-256 {found}, expected {expected}")]
     Checksum {
-        /// The digest that was expected.
+        /// The expected digest.
         expected: Sha256,
-        /// The digest that was found.
+        /// The actual digest.
         found: Sha256,
     },
     /// An invalid URL, or one with an unsupported scheme.
@@ -79,18 +79,18 @@ pub enum Answer {
     #[error("was not requested: only mirrors are allowed, and none is configured for it")]
     OnlyMirrors,
     /// The file was downloaded earlier and cannot be used.
-    #[error("gave a file that cannot be used (SHA-256 {sha256}): {why}")]
+    #[error("returned an unusable file (SHA-256 {sha256}): {why}")]
     Unusable {
         /// The digest of the file.
         sha256: Sha256,
         /// What is wrong with it.
         why: String,
     },
-    /// A file of this machine could not be read.
+    /// A local file could not be read.
     #[error("could not be read: {0}")]
     Read(String),
     /// The store could not be written.
-    #[error("could not be kept: {0}")]
+    #[error("could not be stored: {0}")]
     Store(String),
 }
 
@@ -145,13 +145,13 @@ pub struct Tried {
 /// A file that no URL returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FetchError {
-    /// The URLs in the order in which they were tried, with the last answer of each.
+    /// The URLs in the order in which they were tried, with the last answer of each URL.
     pub tried: Vec<Tried>,
 }
 
 impl FetchError {
-    /// How many URLs with the same answer the message of a failure lists; of more it names the
-    /// first and the last.
+    /// The most URLs with the same answer that the message of a failure lists; of more URLs, it
+    /// lists the first and the last.
     const SHOWN: usize = 2;
 
     /// Whether every URL answered that the file does not exist.

@@ -1,4 +1,4 @@
-//! The fetcher: looks into the store, joins downloads under way, and tries the URLs in order.
+//! The fetcher: checks the store, joins downloads under way, and tries the URLs in order.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
@@ -170,7 +170,7 @@ impl Fetcher {
         Err(error)
     }
 
-    /// The places to try for `url`, in order. If none is allowed, adds that to `error`.
+    /// Returns the places to try for `url`, in order. If no place is allowed, adds this to `error`.
     pub(super) fn places(&self, url: &str, error: &mut FetchError) -> Vec<String> {
         let places = self.settings.mirrors.candidates(url);
         if places.is_empty() {
@@ -224,8 +224,8 @@ impl Fetcher {
         Err(error)
     }
 
-    /// Fetches the file of `asked_url` from `place`; if `earlier` came from there, only if it has
-    /// changed since.
+    /// Fetches the file of `asked_url` from `place`. If `earlier` came from this place, the file is fetched only if it
+    /// has changed since.
     pub(super) async fn fetch_place(
         &self,
         asked_url: &str,
@@ -348,7 +348,7 @@ impl Fetcher {
 
 /// An HTTP client with the proxy and timeouts of `settings`.
 pub fn make_client(settings: &Settings) -> Result<Client, String> {
-    // Fails when one is installed already, which is as good.
+    // Fails only if a provider is already installed.
     drop(rustls::crypto::ring::default_provider().install_default());
     let proxy = settings.proxy.as_ref().map(reqwest::Proxy::all).transpose();
     let proxy = proxy.map_err(|error| error.to_string())?;
@@ -361,7 +361,7 @@ pub fn make_client(settings: &Settings) -> Result<Client, String> {
             None => builder,
         }
     };
-    // A machine without certificates can still be served by http.
+    // Without certificates on this machine, http still works.
     builder()
         .build()
         .or_else(|_| builder().tls_certs_only([]).build())

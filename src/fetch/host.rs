@@ -22,7 +22,7 @@ impl Hosts {
             url.host_str().unwrap_or_default(),
             url.port_or_known_default().unwrap_or_default()
         );
-        // The map is whole after every statement, so a panic elsewhere cannot have torn it.
+        // The map is consistent after every statement, so a panic elsewhere cannot have left it half changed.
         let mut hosts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let new = || Arc::new(Host::new(settings.connections_per_host));
         Arc::clone(hosts.entry(name).or_insert_with(new))

@@ -9,8 +9,8 @@ use super::record::Record;
 use crate::digest::Sha256;
 
 impl Fetcher {
-    /// The file, if the store holds it and no connection is needed to know that: by its digest, or
-    /// by the record of one of its URLs.
+    /// Returns the file if the store has it, without a connection: it is found by its digest, or by
+    /// the record of one of its URLs.
     pub fn known(&self, candidates: &[Arc<str>], expected: Option<Sha256>) -> Option<Fetched> {
         if let Some(sha256) = expected {
             let metadata = std::fs::metadata(self.store.blob_path(sha256)).ok()?;
@@ -27,8 +27,8 @@ impl Fetcher {
         self.recorded(candidates, |sha256| self.store.has_blob(sha256))
     }
 
-    /// Like `known`, for a file of which only the digest is needed: its content may also be in the
-    /// shared store.
+    /// Like `known`, for callers that need only the digest: the content may also be in the shared
+    /// store.
     pub fn known_anywhere(&self, candidates: &[Arc<str>]) -> Option<Fetched> {
         if self.settings.refresh {
             return None;

@@ -1,4 +1,4 @@
-//! Files that are wanted in memory: indexes and lists.
+//! Reads files into memory: indexes and lists.
 
 use std::sync::Arc;
 

@@ -16,7 +16,7 @@ pub(super) struct Record {
     schema_version: u32,
     /// The URL, as [`recorded`](super::address::recorded) writes it.
     pub(super) url: String,
-    /// The place that gave it, where that was a mirror.
+    /// The place that returned the file, if it was a mirror.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     place: Option<String>,
     /// The digest of the file.
@@ -24,7 +24,7 @@ pub(super) struct Record {
     /// The size of the file.
     #[serde(rename = "size")]
     pub(super) size_bytes: u64,
-    /// Whether another place gave the same file.
+    /// Whether another place returned the same file.
     #[serde(default, rename = "agreed", skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_agreed: bool,
     /// The validators of this content.
@@ -32,13 +32,14 @@ pub(super) struct Record {
     pub(super) validators: Validators,
 }
 
-/// What a server (or, for a local file, the file system) says about a content, to tell it from a later one.
+/// Properties of a content, reported by the server (or, for a local file, by the file system), that distinguish it
+/// from a later content.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Validators {
     /// The header `ETag`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) etag: Option<String>,
-    /// The header `Last-Modified`; for a local file its time of modification in nanoseconds since 1970.
+    /// The header `Last-Modified`; for a local file its modification time in nanoseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) last_modified: Option<String>,
 }
@@ -129,7 +130,7 @@ pub fn wrong_records(
             let problem = match serde_json::from_slice::<Record>(&fs::read(&file)?) {
                 Err(error) => format!("not a record of a download: {error}"),
                 Ok(record) if path(store, &record.url) != file => {
-                    format!("it is of another URL: {}", record.url)
+                    format!("it belongs to another URL: {}", record.url)
                 }
                 Ok(record) if is_damaged(record.sha256) => {
                     format!("names {}, which is damaged", record.sha256)

@@ -38,7 +38,7 @@ impl Fetcher {
         let mut refused = vec![refusal(None)];
         for url in candidates {
             let record = self.record(url);
-            // Another build may have refused it already, and fetched it again.
+            // Another build may have refused the file already, and fetched it again.
             if let Some(record) = record.filter(|record| record.sha256 == sha256) {
                 record.remove(&self.store)?;
                 refused.push(refusal(self.place_name(record.place())));
@@ -50,7 +50,7 @@ impl Fetcher {
     }
 
     /// Makes the next request query the URLs again, whatever they returned earlier. Offline, the earlier content
-    /// counts.
+    /// is still used.
     pub fn distrust(&self, candidates: &[Arc<str>]) {
         if self.is_offline() {
             return;
@@ -86,7 +86,7 @@ impl Fetcher {
         self.record(url).is_some_and(is_new)
     }
 
-    /// Whether another place than `place` gave what is in `record`.
+    /// Whether another place than `place` returned the file in `record`.
     pub(super) fn agrees(&self, record: &Record, place: &str) -> bool {
         let own = self.place_name(place);
         let is_same = |earlier: &Record| {
@@ -124,8 +124,8 @@ impl Fetcher {
         refusals.iter().any(|refusal| refusal.sha256 == sha256)
     }
 
-    /// Messages about unusable files from the places of these URLs, except the file `taken` in the
-    /// end.
+    /// Messages about unusable files from the places of these URLs, except about the file `taken`,
+    /// which was used in the end.
     pub fn refused_of(&self, candidates: &[Arc<str>], taken: Sha256) -> Vec<String> {
         if self.refusals().is_empty() {
             return Vec::new();
@@ -142,7 +142,7 @@ impl Fetcher {
                 let place = refusal.place.as_ref()?;
                 places.contains(place).then(|| {
                     let Refusal { sha256, why, .. } = refusal;
-                    format!("{place} gave a file that cannot be used (SHA-256 {sha256}): {why}")
+                    format!("{place} returned an unusable file (SHA-256 {sha256}): {why}")
                 })
             })
             .collect()
@@ -210,7 +210,7 @@ impl Fetcher {
     }
 
     fn refusals(&self) -> MutexGuard<'_, Vec<Refusal>> {
-        // Whole after every statement, so a panic elsewhere cannot have torn it.
+        // The list is consistent after every statement, so a panic elsewhere cannot have left it half changed.
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,7 +12,7 @@ use super::{ContentKind, FetchError, Fetcher};
 pub enum Renewed {
     /// The store has the current content of the URL.
     Current,
-    /// Offline: the store holds what the URL returned earlier, or nothing.
+    /// Offline: the store has the earlier content of the URL, or nothing.
     NotAsked,
 }
 
@@ -65,7 +65,7 @@ impl Fetcher {
     pub(super) fn distrusted(
         &self,
     ) -> std::sync::MutexGuard<'_, std::collections::HashSet<String>> {
-        // Whole after every statement, so a panic elsewhere cannot have torn it.
+        // The set is consistent after every statement, so a panic elsewhere cannot have left it half changed.
         self.distrusted
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

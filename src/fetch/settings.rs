@@ -8,7 +8,7 @@ use super::{Activity, Mirrors};
 /// Settings of downloads.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The directory from which relative paths count.
+    /// The base directory of relative paths.
     pub base_folder: PathBuf,
     /// Other URLs of the same files.
     pub mirrors: Mirrors,
@@ -21,7 +21,7 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// The longest wait for the next byte.
     pub stall_timeout: Duration,
-    /// Fewer bytes than this in the time of `stall_timeout` count as none.
+    /// If fewer bytes than this arrive within `stall_timeout`, the transfer counts as stalled.
     pub stall_bytes: u64,
     /// How many times a request is retried after a transient error.
     pub retries: usize,
@@ -29,13 +29,13 @@ pub struct Settings {
     pub first_delay: Duration,
     /// The longest wait before a retry.
     pub longest_delay: Duration,
-    /// The longest wait that a server may ask for; one that asks for more is given up.
+    /// The longest wait that a server may ask for; if it asks for more, the download fails.
     pub longest_retry_after: Duration,
     /// How long a server may be unreachable before requests to it fail at once.
     pub longest_outage: Duration,
-    /// The interval at which such a server is tried again; in between, requests to it fail at once.
+    /// The interval at which such a server is queried again; in between, requests to it fail at once.
     pub outage_pause: Duration,
-    /// The largest file, where its size is not known beforehand.
+    /// The maximum size of a file whose size is not known beforehand.
     pub limit_bytes: u64,
     /// The most connections to one host at a time.
     pub connections_per_host: usize,

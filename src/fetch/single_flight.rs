@@ -11,9 +11,9 @@ type Cell<V, E> = Arc<OnceCell<Result<V, E>>>;
 /// Runs a piece of work once for each key.
 ///
 /// The first caller with a key does the work; the others wait and get a clone of its result. A value is kept
-/// for as long as this lives; an error goes to everybody who was waiting for it and is then forgotten, so that a
-/// later request tries again. If the caller that does the work is cancelled (its future is
-/// dropped), a waiting caller takes over.
+/// as long as this object exists. An error is returned to all waiting callers and then forgotten, so that a later
+/// caller tries again. If the caller that does the work is cancelled (its future is dropped), a waiting caller takes
+/// over.
 pub struct SingleFlight<K, V, E> {
     cells: Mutex<HashMap<K, Cell<V, E>>>,
 }
@@ -37,7 +37,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         let result = cell.get_or_init(work).await.clone();
         if result.is_err() {
             let mut cells = self.lock();
-            // Not one that a later request has begun meanwhile.
+            // A later caller may have started a new cell meanwhile; that one stays.
             if cells.get(&key).is_some_and(|held| Arc::ptr_eq(held, &cell)) {
                 cells.remove(&key);
             }
@@ -45,7 +45,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
         result
     }
 
-    /// The value of `key`, if it is there.
+    /// The value of `key`, if it exists.
     pub fn get(&self, key: &K) -> Option<V> {
         let cell = Arc::clone(self.lock().get(key)?);
         cell.get()?.as_ref().ok().cloned()
@@ -64,7 +64,7 @@ impl<K: Eq + Hash + Clone, V: Clone, E: Clone> SingleFlight<K, V, E> {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<K, Cell<V, E>>> {
-        // The map is whole after every statement, so a panic elsewhere cannot have torn it.
+        // The map is consistent after every statement, so a panic elsewhere cannot have left it half changed.
         self.cells.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

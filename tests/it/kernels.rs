@@ -39,7 +39,7 @@ fn kernels_of_a_matrix_are_listed_and_their_urls_are_checked() {
     exit 1
     --- out
     ARCH   URL                                    ANSWER
-    amd64  kernel-devel-4.18.0-80.el8.x86_64.rpm  is not there
+    amd64  kernel-devel-4.18.0-80.el8.x86_64.rpm  does not exist
     ");
     let report =
         workspace.run(&[&headers[..], &["4.18.0-90.el8.x86_64", "--format", "json"]].concat());

@@ -327,7 +327,7 @@ fn broken_repositories_keep_the_old_lock() {
         assert!(report.contains(expected), "{expected}: {report}");
         assert_eq!(workspace.get("m.lock"), old);
     }
-    // An error page in place of a directory page, and endless redirects.
+    // An error page instead of a directory page, and endless redirects.
     let server = Server::run();
     missing(&server, "/r/repodata/repomd.xml");
     answer(
@@ -343,7 +343,7 @@ fn broken_repositories_keep_the_old_lock() {
     );
     for (path, expected) in [
         ("/r", "its page has no link to an rpm"),
-        ("/loop", "redirects without end"),
+        ("/loop", "redirects too often"),
     ] {
         let workspace = Workspace::new()
             .with(

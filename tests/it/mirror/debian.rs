@@ -221,7 +221,7 @@ async fn suites_come_from_the_first_mirror_that_has_them_and_share_kernels() {
         "{error}"
     );
     assert_eq!(
-        error.to_string().matches("is not there").count(),
+        error.to_string().matches("does not exist").count(),
         4,
         "{error}"
     );
@@ -375,7 +375,11 @@ fn the_packages_of_a_kernel_are_found_in_the_index() {
     ];
     let report = workspace.run(&command);
     assert!(report.starts_with("exit 1"), "{report}");
-    assert_eq!(report.matches(",false,is not there").count(), 3, "{report}");
+    assert_eq!(
+        report.matches(",false,does not exist").count(),
+        3,
+        "{report}"
+    );
     for name in names {
         mirror.write(&format!("pool/main/l/linux/{name}"), "content");
     }
