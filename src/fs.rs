@@ -46,9 +46,9 @@ pub fn in_words(cause: &io::Error) -> String {
         io::ErrorKind::PermissionDenied => "permission denied",
         io::ErrorKind::IsADirectory => "it is a directory, not a file",
         io::ErrorKind::NotADirectory => "a part of its path is a file, not a directory",
-        io::ErrorKind::AlreadyExists => "it exists already",
+        io::ErrorKind::AlreadyExists => "it already exists",
         io::ErrorKind::StorageFull => "no space is left on the disk",
-        io::ErrorKind::QuotaExceeded => "the disk quota is used up",
+        io::ErrorKind::QuotaExceeded => "the disk quota is exceeded",
         io::ErrorKind::FileTooLarge => {
             "the file is larger than the limit of this process (`ulimit -f`)"
         }
@@ -87,10 +87,10 @@ impl FileError {
         match self.cause.kind() {
             _ if is_read => None,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Some(
-                "free space there, as with `driverkit-matrix cache gc`, or name another directory with --out or --cache",
+                "free space there, for example with `driverkit-matrix cache gc`, or use another directory with --out or --cache",
             ),
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Some(
-                "give this user write access there, or name another place (directories: --out, --cache)",
+                "give this user write access there, or use another path (directories: --out, --cache)",
             ),
             _ => None,
         }
@@ -201,7 +201,8 @@ impl PendingFile {
         self.keep_as(&path)
     }
 
-    /// Does the same with another name on the same file system; creates its directory if it does not exist.
+    /// Makes the content durable and renames the file to `path`, which must be on the same file system. Creates the
+    /// directory of `path` if it does not exist.
     pub fn keep_as(self, path: &Path) -> Result<(), FileError> {
         let folder = folder_of(path);
         create_folder(folder)?;
@@ -339,7 +340,7 @@ pub fn remove_folder(path: &Path) -> Result<(), FileError> {
 fn make_folders_writable(path: &Path) {
     for entry in walkdir::WalkDir::new(path).into_iter().flatten() {
         if entry.file_type().is_dir() {
-            // A directory that stays read-only shows up as the error of the removal itself.
+            // If this fails, the removal below reports the error.
             drop(fs::set_permissions(
                 entry.path(),
                 fs::Permissions::from_mode(0o755),

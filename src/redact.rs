@@ -66,8 +66,7 @@ pub fn text(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// Returns a text of the same length in bytes with `*` in place of each byte of a URL's secrets, so that spans stay
-/// valid.
+/// Replaces each byte of a secret in a URL by `*`. The text keeps its length in bytes, so that spans stay valid.
 pub fn masked(text: &str) -> Cow<'_, str> {
     if !text.contains("://") {
         return Cow::Borrowed(text);
@@ -93,14 +92,14 @@ pub fn masked(text: &str) -> Cow<'_, str> {
     })
 }
 
-/// The largest number of characters of a word that is shown in full; paths and URLs are shorter.
+/// The maximum number of characters of a word that is shown in full; usual paths and URLs are shorter.
 const LONGEST_WORD: usize = 200;
 
-/// The largest number of characters of a text that is shown in full, after its words are shortened.
+/// The maximum number of characters of a text that is shown in full, after its words are shortened.
 const LONGEST_TEXT: usize = 4000;
 
-/// Returns the text with overlong words, and an overlong text, cut to their start and their length, since values from
-/// files, flags and servers can be of any length.
+/// Returns the text with each overlong word cut to its start, followed by its length; an overlong text is cut in the
+/// same way. Values from files, flags and servers can be of any length.
 pub fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= LONGEST_WORD {
         return Cow::Borrowed(text);

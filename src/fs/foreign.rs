@@ -1,6 +1,6 @@
 //! Directories with untrusted content: unpacked packages, driver sources, outputs of jobs.
 //!
-//! Reading follows no link out of the directory, opens only regular files and stops at a size limit. So a link to
+//! A read does not follow links out of the directory, opens only regular files, and has a size limit. So a link to
 //! `/dev/zero` costs no memory, a link to a pipe does not block, and no other file of this machine is read.
 
 use std::ffi::OsString;
@@ -24,10 +24,10 @@ pub struct ForeignFolder {
 /// The error of reading a file in a foreign directory. Paths are relative to that directory.
 #[derive(Debug, thiserror::Error)]
 pub enum ForeignError {
-    /// This machine failed to read it.
+    /// This machine failed to read the file.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It does not exist.
+    /// The file does not exist.
     #[error("{} does not exist", .0.display())]
     Missing(PathBuf),
     /// The directory contains something that cannot be used.
@@ -136,7 +136,7 @@ impl ForeignFolder {
             Ok(metadata) => Ok(metadata),
             Err(error) => Err(match self.error(path, error) {
                 ForeignError::Missing(_) if self.root.symlink_metadata(path).is_ok() => {
-                    invalid(path, "is a link to nothing")
+                    invalid(path, "is a link whose target does not exist")
                 }
                 error => error,
             }),
@@ -221,7 +221,11 @@ mod tests {
         for (target, name, expected) in [
             ("../secret", "out", "leaves its tree"),
             ("/dev/zero", "zero", "leaves its tree"),
-            ("nothing", "dangling", "is a link to nothing"),
+            (
+                "nothing",
+                "dangling",
+                "is a link whose target does not exist",
+            ),
             ("loop", "loop", "leads back to itself"),
         ] {
             link(target, name);

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::{FileError, create_folder, folder_of};
 
-/// A lock between processes, held until dropped (or until the process dies).
+/// A lock between processes, held until this is dropped or the process ends.
 #[derive(Debug)]
 pub struct Lock {
     _file: File,
@@ -19,14 +19,14 @@ impl Lock {
         Ok(Self { _file: file })
     }
 
-    /// Waits until no process holds the lock exclusively; any number may share it.
+    /// Waits until no process holds the lock exclusively; any number of processes may share it.
     pub fn shared(path: &Path) -> Result<Self, FileError> {
         let file = open_lock(path)?;
         file.lock_shared().map_err(FileError::of("lock", path))?;
         Ok(Self { _file: file })
     }
 
-    /// Takes the lock if it is free; `None` when another process holds it.
+    /// Acquires the lock if it is free; returns `None` if another process holds it.
     pub fn try_exclusive(path: &Path) -> Result<Option<Self>, FileError> {
         let file = open_lock(path)?;
         match file.try_lock() {

@@ -18,16 +18,16 @@ pub struct OpenFolder {
 /// The metadata of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FileFacts {
-    /// True for a regular file.
+    /// Whether the file is a regular file.
     pub is_file: bool,
     /// Its size in bytes.
     pub size_bytes: u64,
-    /// Its time of modification in nanoseconds since 1970.
+    /// Its modification time in nanoseconds since 1970.
     pub modified_nanoseconds: i128,
 }
 
 impl OpenFolder {
-    /// The directory at `path`, which need not exist yet.
+    /// Creates a handle for the directory at `path`, which need not exist yet.
     pub fn new(path: PathBuf) -> Self {
         Self {
             path,
