@@ -79,7 +79,7 @@ pub fn verify(
         .collect();
     for path in suspects.iter().map(|&digest| store.blob_path(digest)) {
         if path.is_file() && !name(&path).is_some_and(|name| wrong.contains(&name)) {
-            let problem = "it was made from something that is damaged".to_owned();
+            let problem = "it was built from a damaged input".to_owned();
             defects.push(Defect { path, problem });
         }
     }
@@ -91,14 +91,14 @@ pub fn verify(
         let problem = match outcome {
             Err(problem) => Some(problem),
             Ok(outcome) if Outcomes::new(root).path(outcome.inputs.key()) != path => {
-                Some("its inputs do not give its key".to_owned())
+                Some("its inputs do not match its key".to_owned())
             }
             Ok(outcome) => wrong_input(&outcome, &wrong).or_else(|| {
                 let lost = contents(&outcome)
                     .into_iter()
                     .find(|&digest| !is_there(digest))?;
                 Some(format!(
-                    "names {lost}, which is not in the store or damaged"
+                    "names {lost}, which is missing in the store or damaged"
                 ))
             }),
         };
@@ -144,7 +144,7 @@ fn name(path: &Path) -> Option<String> {
     Some(path.file_name()?.to_string_lossy().into_owned())
 }
 
-/// Describes the problem with a shared file, if any: later trees would link to it.
+/// Describes the problem with a shared file, if there is one. Later trees would link to the file.
 fn shared_file_problem(path: &Path) -> Option<String> {
     let read = || -> std::io::Result<SharedFile> {
         let file = std::fs::File::open(path)?;
