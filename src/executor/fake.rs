@@ -1,7 +1,7 @@
 //! Simulates jobs with a script instead of running them, to test everything around an executor.
 //!
 //! Input: a [`FakeScript`]. Output: the results that it describes. The toolchain has an identity of its own, so fake
-//! artifacts are never taken for real ones.
+//! artifacts are never mistaken for real ones.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;

@@ -68,7 +68,7 @@ pub fn run_empty_machine() -> Result<(), String> {
     Ok(())
 }
 
-/// Returns the group that a sandbox needs to open the device. Sandboxes run as nobody, with at most one more group.
+/// Returns the group that a sandbox needs to open the device. Sandboxes run as `nobody`, with at most one more group.
 fn group_that_opens(mode: u32, group: u32) -> Result<Option<u32>, String> {
     const READ_AND_WRITE: u32 = 0o6;
     let has = |shift: u32| (mode >> shift) & READ_AND_WRITE == READ_AND_WRITE;

@@ -1,7 +1,7 @@
 //! Watches how much a job writes to a directory of this machine that has no size limit of its own.
 //!
 //! Input: the directory and the job's limits. Output: the wait ends once the job has exceeded them. A tmpfs with a size
-//! limit would be better, but its content is lost with the sandbox before anybody could take it over.
+//! limit would be better, but its content is lost with the sandbox before this program could move it.
 
 use std::collections::VecDeque;
 use std::os::unix::fs::MetadataExt as _;

@@ -24,7 +24,7 @@ pub(super) enum Kind {
         /// The directory with `ca.pem`, `cert.pem` and `key.pem`.
         certificates: Option<PathBuf>,
     },
-    /// Through `ssh`.
+    /// A connection through `ssh`.
     Ssh {
         /// `host` or `user@host`.
         destination: String,

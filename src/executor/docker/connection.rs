@@ -67,7 +67,7 @@ pub(super) async fn connect(address: &DockerAddress) -> Result<Connection, Execu
     })
 }
 
-/// A client, not connected yet.
+/// Creates a client that is not connected yet.
 fn client(address: &DockerAddress) -> Result<(Docker, Option<Bridge>), ExecutorError> {
     let shown = address.as_str();
     let local = |path: &str| Docker::connect_with_unix(path, 0, API_DEFAULT_VERSION);

@@ -176,7 +176,8 @@ impl DockerExecutor {
         }
     }
 
-    /// Waits until the job has exceeded its limits in a directory that the daemon cannot limit. Does not return before.
+    /// Waits until the job has exceeded its limits in a directory that the daemon cannot limit. Otherwise it waits
+    /// forever.
     async fn exceed_elsewhere(&self, container: &str, job: &Job) {
         match job.network {
             Network::Host => self.exceed_image(container, job.limits).await,

@@ -102,7 +102,7 @@ impl DockerExecutor {
             ipc_mode: is_hermetic.then(|| "none".to_owned()),
             mounts: Some(mounts),
             memory: Some(memory_bytes),
-            // The same number: no swap on top.
+            // The same number as for the memory: no additional swap.
             memory_swap: Some(memory_bytes),
             pids_limit: Some(i64::from(job.limits.processes)),
             ulimits: Some(vec![

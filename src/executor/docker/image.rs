@@ -102,7 +102,7 @@ async fn pull_now(
     });
     let options = CreateImageOptionsBuilder::new();
     let options = if name.contains('@') {
-        // By its digest.
+        // The name contains a digest.
         options.from_image(name)
     } else {
         let (repository, tag) = split_name(name);

@@ -5,7 +5,7 @@
 //! root), they limit the memory and the processes of a job as a whole; otherwise `prlimit` limits each process
 //! separately.
 //!
-//! The sandbox's processes run as nobody if this process is root, as in a container, and otherwise as the same user.
+//! The sandbox's processes run as `nobody` if this process is root, as in a container, and otherwise as the same user.
 //! They have no capabilities, cannot create namespaces, and are restricted to the system calls of [`seccomp`].
 
 mod group;

@@ -1,8 +1,9 @@
 //! Creates the sandbox when this process is root, in two steps: root first creates an outer sandbox that shows the
-//! needed directories where every user can read them; then nobody creates the actual sandbox inside.
+//! needed directories where every user can read them; then the user `nobody` creates the actual sandbox inside.
 //!
 //! If root created the sandbox itself, the kernel would treat its processes as root wherever it checks the user instead
-//! of capabilities. Nobody, on the other hand, cannot read root's own directories, which usually include the cache.
+//! of capabilities. The user `nobody`, on the other hand, cannot read root's directories, which usually include the
+//! cache.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -15,14 +16,14 @@ const SHOWN: &str = "/tmp";
 /// The directories that a sandbox shows, at the paths where the process that creates it finds them.
 pub(super) struct Outer {
     is_root: bool,
-    /// An additional group for nobody.
+    /// An additional group for the user `nobody`.
     group: Option<u32>,
     folders: Vec<PathBuf>,
 }
 
 impl Outer {
-    /// Creates the outer sandbox that this process needs: none unless it is root. Nobody gets the additional group
-    /// `group`.
+    /// Creates the outer sandbox that this process needs: none unless the process is root. The user `nobody` gets the
+    /// additional group `group`.
     pub(super) fn new(group: Option<u32>) -> Self {
         Self {
             is_root: rustix::process::getuid().is_root(),

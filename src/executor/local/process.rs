@@ -257,7 +257,7 @@ fn supervise(
         sent.map_err(io::Error::other)
     });
     if let Err(error) = sent {
-        // Nobody could end the sandbox.
+        // Without the handle, the sandbox could not be stopped later.
         child.kill()?;
         child.wait()?;
         return Err(error);
