@@ -10,8 +10,8 @@ const PAGE: &str = "docs/mistakes.md";
 
 const HEAD: &str = "# Mistakes
 
-What the program prints when something is wrong, and with which exit code it ends: 1 something is missing or not believed, 2 the matrix, a file beside it or the command line must be
-changed, 3 something around the program is down. `tests/it/mistakes.rs` makes every mistake of this page and compares.
+This page shows what the program prints when something is wrong, and its exit code: 1 if something is missing or not believed, 2 if the matrix, a file beside it or the command line must be
+changed, 3 if something that the program needs is down. `tests/it/mistakes.rs` makes every mistake of this page and compares the output.
 ";
 
 /// A valid matrix.
@@ -97,7 +97,7 @@ const MISTAKES: &[Mistake] = &[
         r#""amazonlinux"#,
     ),
     in_matrix(
-        "a key given twice",
+        "a duplicate key",
         "[[target]]",
         "drivers = []\n[[target]]",
     ),
@@ -187,8 +187,8 @@ const MISTAKES: &[Mistake] = &[
         r#"{ from = "mirror", url = "http://127.0.0.1:9", suites = ["bookwurm"] }"#,
     ),
     // Files.
-    of("a matrix that is misspelt", "plan matrices/amazonlinx.toml"),
-    of("a directory in place of a matrix", "plan matrices"),
+    of("a misspelt path of a matrix", "plan matrices/amazonlinx.toml"),
+    of("a directory instead of a matrix", "plan matrices"),
     of("no matrix at all", "plan gone.toml"),
     in_matrix(
         "a list that does not exist",
@@ -201,7 +201,7 @@ const MISTAKES: &[Mistake] = &[
         r#"{ from = "kernel-crawler", path = { amd64 = "m.toml" } }"#,
     ),
     in_matrix(
-        "a table that is no table",
+        "a CSV table with unknown columns",
         KERNELS,
         r#"{ from = "csv", path = "m.toml" }"#,
     ),
@@ -302,7 +302,7 @@ const MISTAKES: &[Mistake] = &[
         "run m.toml --executor docker --docker-host unix:///gone/docker.sock --builderimage registry.example.org/any:1",
     ),
     of(
-        "a Docker daemon that is not there",
+        "a Docker daemon that does not run",
         "run m.toml --executor docker --docker-host tcp://127.0.0.1:9 --builderimage registry.example.org/any:1",
     ),
     of(
@@ -314,7 +314,7 @@ const MISTAKES: &[Mistake] = &[
         "run m.toml --executor docker --toolchain host",
     ),
     in_run(
-        "a compiler that nobody has",
+        "a compiler that does not exist",
         "[[target]]",
         "[defaults]\ngcc = \"99\"\n[[target]]",
     ),
@@ -339,7 +339,7 @@ const MISTAKES: &[Mistake] = &[
         "explain 8.1.0+driver/x86_64/debian_6.1_1 m.toml",
     ),
     of(
-        "the log of a build that nobody built",
+        "the log of a build that was not built",
         "logs 6.1 --out gone",
     ),
     Mistake {
@@ -377,7 +377,7 @@ const MISTAKES: &[Mistake] = &[
         "a report of a run without its file",
         "run m.toml --report html",
     ),
-    after_run("a kernel that no source ever named", "why 9.9.9"),
+    after_run("a kernel that no source has listed", "why 9.9.9"),
     of("a kernel of no run", "why 4.14.10 --out gone"),
     of("the known failures of no run", "known gone"),
     in_matrix(
@@ -386,7 +386,7 @@ const MISTAKES: &[Mistake] = &[
         "[[known_failure]]\ntarget = \"*\"\n[[target]]",
     ),
     in_matrix(
-        "a known failure whose message is no pattern",
+        "a known failure with an invalid pattern",
         "[[target]]",
         "[[known_failure]]\ntarget = \"*\"\nmessage = \"(\"\nreason = \"none\"\n[[target]]",
     ),
