@@ -51,7 +51,7 @@ pub struct Outcome {
 
 /// The version of the rules that separate a step's own failure from an infrastructure fault; raised when the new rules
 /// no longer cache a failure that the old ones cached.
-pub const FAILURE_RULES: u32 = 2;
+pub const FAILURE_RULES: u32 = 3;
 
 impl Outcome {
     /// Returns true if this is a failure that was cached under older rules.

@@ -96,11 +96,7 @@ const MISTAKES: &[Mistake] = &[
         r#""amazonlinux""#,
         r#""amazonlinux"#,
     ),
-    in_matrix(
-        "a duplicate key",
-        "[[target]]",
-        "drivers = []\n[[target]]",
-    ),
+    in_matrix("a duplicate key", "[[target]]", "drivers = []\n[[target]]"),
     in_matrix("a misspelt key", "drivers =", "driver_versions ="),
     in_matrix("a misspelt key of a target", "kernels =", "kernel ="),
     in_matrix("a value of another type", DRIVERS, "drivers = 8"),
@@ -187,7 +183,10 @@ const MISTAKES: &[Mistake] = &[
         r#"{ from = "mirror", url = "http://127.0.0.1:9", suites = ["bookwurm"] }"#,
     ),
     // Files.
-    of("a misspelt path of a matrix", "plan matrices/amazonlinx.toml"),
+    of(
+        "a misspelt path of a matrix",
+        "plan matrices/amazonlinx.toml",
+    ),
     of("a directory instead of a matrix", "plan matrices"),
     of("no matrix at all", "plan gone.toml"),
     in_matrix(

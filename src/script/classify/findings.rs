@@ -114,6 +114,11 @@ impl LogFindings {
         }
     }
 
+    /// Returns true if the log contains no error that a pattern matches.
+    fn says_nothing(&self) -> bool {
+        self.tree.is_none() && self.toolchain.is_none() && self.first_error.is_none()
+    }
+
     /// Returns class and message if the machine, not the driver, is at fault.
     fn fault_of_machine(&self, exit_code: i32) -> Option<(FailureClass, String)> {
         let signal = machine::signal_of(exit_code);
@@ -125,6 +130,12 @@ impl LogFindings {
             (None, Some(signal)) => &MachineFault::Other(format!(
                 "the script was killed by signal {signal}, and no limit of the job was the reason"
             )),
+            (None, None) if machine::is_of_no_program(exit_code) && self.says_nothing() => {
+                &MachineFault::Other(format!(
+                    "the script ended with exit code {exit_code} and without an error message, as a container that the \
+                     runtime has lost"
+                ))
+            }
             (None, None) => return None,
         };
         Some(match fault {

@@ -6,8 +6,16 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+/// Matches what programs write after the text of an error number, up to the end of the line: quotes, the place in a Perl
+/// script, the number in Rust, the file in Python.
+macro_rules! end_of_error {
+    () => {
+        r"('|\.|\)| at .* line [0-9]+\.?| \(os error [0-9]+\)|: '[^']*')?$"
+    };
+}
+
 /// Matches the message of a full file system: the job's own, which has a limit, or the machine's.
-const NO_SPACE: &str = r"No space left on device('|\.|\)| at .* line [0-9]+\.?)?$";
+const NO_SPACE: &str = concat!("No space left on device", end_of_error!());
 
 /// Matches the message of a file that exceeds the job's limit (SIGXFSZ, EFBIG).
 const FILE_TOO_LARGE: &str = r"File size limit exceeded|: File too large('|\.)?$|signal 25( |,|$)";
@@ -16,11 +24,14 @@ const FILE_TOO_LARGE: &str = r"File size limit exceeded|: File too large('|\.)?$
 /// a disk that fails under a mapped file all end in an internal compiler error, with a signal or a failed assertion.
 /// The log does not distinguish them from a compiler bug.
 const OTHERS: &str = concat!(
-    r"(Disk quota exceeded|Input/output error|Stale file handle)('|\.|\)| at .* line [0-9]+\.?)?$",
-    r"|[Kk]illed signal terminated program|terminated (with|by) signal 9",
-    r"|(^|: )([0-9]+ )?Killed( *$|  )",
-    r"|\*\*\* \[.*\] (Killed|Terminated|Bus error|Error (135|137|143))",
-    r"|internal compiler error: ",
+    r"(Disk quota exceeded|Input/output error|Stale file handle|Read-only file system|Cannot allocate memory",
+    r"|fork: (retry: )?Resource temporarily unavailable)",
+    end_of_error!(),
+    r"|out of memory allocating [0-9]+ bytes|LLVM ERROR: out of memory|virtual memory exhausted",
+    r"|([Kk]illed|Terminated) signal terminated program|terminated (with|by) signal 9",
+    r"|(^|: ) *([0-9]+ +)?(Killed|Terminated|Bus error|Segmentation fault|Aborted)( \(core dumped\))?( *$|  )",
+    r"|\*\*\* \[.*\] (Killed|Terminated|Bus error|Segmentation fault|Aborted|Error (129|13[0-9]|14[0-3]))",
+    r"|internal compiler error: |frontend command failed (with exit code 1[2-4][0-9]|due to signal)",
     r"|unable to execute command: (Segmentation fault|Bus error|Killed|Aborted)",
     r"|^check .* was interrupted",
 );
@@ -74,6 +85,11 @@ impl MachineFault {
 /// Returns the signal encoded in an exit code above 128.
 pub(super) fn signal_of(exit_code: i32) -> Option<i32> {
     (129..=192).contains(&exit_code).then(|| exit_code - 128)
+}
+
+/// Returns true for an exit code above those of signals: container runtimes report 255 for a container that they lost.
+pub(super) fn is_of_no_program(exit_code: i32) -> bool {
+    exit_code > 192
 }
 
 /// The signal for exceeding the file size limit: SIGXFSZ.

@@ -412,9 +412,92 @@ fn faults_of_the_machine_are_no_failure_of_the_driver() {
             2,
             FailureClass::Infrastructure,
         ),
+        (
+            "gcc: fatal error: Terminated signal terminated program cc1",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "clang: error: clang frontend command failed with exit code 139 (use -v to see invocation)",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "clang: error: clang frontend command failed due to signal (use -v to see invocation)",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "cc1: out of memory allocating 65536 bytes after a total of 1048576 bytes",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "virtual memory exhausted: Cannot allocate memory",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        ("LLVM ERROR: out of memory", 2, FailureClass::Infrastructure),
+        (
+            "make: fork: Resource temporarily unavailable",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "/bin/sh: fork: retry: Resource temporarily unavailable",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "ld: final link failed: Read-only file system",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "make[1]: *** [Makefile:3: x.ko] Segmentation fault (core dumped)",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "make[1]: *** [Makefile:3: x.ko] Error 139",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "make[1]: *** [Makefile:3: x.ko] Error 134",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "/bin/sh: line 1:    44 Killed   pahole -J x.ko",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "/bin/sh: line 1:    44 Segmentation fault      (core dumped) llc x.ll",
+            2,
+            FailureClass::Infrastructure,
+        ),
+        (
+            "OSError: [Errno 5] Input/output error: '/x'",
+            1,
+            FailureClass::Infrastructure,
+        ),
+        ("", 193, FailureClass::Infrastructure),
+        ("", 255, FailureClass::Infrastructure),
         // The driver's own errors.
         (
             "x.c:3:1: error: 'Killed' undeclared",
+            2,
+            FailureClass::Compile,
+        ),
+        (
+            "x.c:3:1: error: expected ';' before 'Aborted'",
+            255,
+            FailureClass::Compile,
+        ),
+        (
+            "make[1]: *** [Makefile:3: x.ko] Error 1",
             2,
             FailureClass::Compile,
         ),
@@ -445,6 +528,9 @@ fn check_scripts_recognise_the_same_faults_of_the_machine() {
     for (line, is_fault) in [
         ("x: No space left on device", true),
         ("make: *** [x] Error 137", true),
+        ("x: No space left on device (os error 28)", true),
+        ("OSError: [Errno 28] No space left on device: '/x'", true),
+        ("sh: line 1:    44 Aborted   llc", true),
         ("x.c:1: internal compiler error: in fold, at fold.c:1", true),
         ("x.c:1: error: 'Killed' undeclared", false),
     ] {
