@@ -21,8 +21,8 @@ use crate::text::count;
 
 /// Boot a kernel in qemu and load modules and probes into it
 ///
-/// Each module is loaded; while its character devices are opened and mapped, thousands of system calls are made; then
-/// it is unloaded. Each program of a probe is checked by the kernel's verifier. qemu runs in a bubblewrap sandbox,
+/// Each module is loaded; while its character devices are open and record events, thousands of system calls are made;
+/// then it is unloaded. Each program of a probe is checked by the kernel's verifier. qemu runs in a bubblewrap sandbox,
 /// with this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if a file did not pass, 3 if the
 /// kernel did not boot or cannot test a probe.
 #[derive(Debug, Args)]

@@ -8,7 +8,7 @@ typedef unsigned long word;
 
 #if defined(__x86_64__)
 enum {
-    READ = 0, WRITE = 1, CLOSE = 3, LSEEK = 8, MMAP = 9, MUNMAP = 11, GETPID = 39, UNAME = 63, REBOOT = 169, MOUNT = 165, DELETE_MODULE = 176,
+    READ = 0, WRITE = 1, CLOSE = 3, LSEEK = 8, MMAP = 9, MUNMAP = 11, IOCTL = 16, GETPID = 39, UNAME = 63, REBOOT = 169, MOUNT = 165, DELETE_MODULE = 176,
     GETDENTS64 = 217, OPENAT = 257, MKDIRAT = 258, PRLIMIT64 = 302, FINIT_MODULE = 313, BPF = 321
 };
 
@@ -24,7 +24,7 @@ static long call(long number, word a, word b, word c, word d, word e, word f)
 }
 #elif defined(__aarch64__)
 enum {
-    MKDIRAT = 34, MOUNT = 40, OPENAT = 56, CLOSE = 57, GETDENTS64 = 61, LSEEK = 62, READ = 63, WRITE = 64, DELETE_MODULE = 106,
+    IOCTL = 29, MKDIRAT = 34, MOUNT = 40, OPENAT = 56, CLOSE = 57, GETDENTS64 = 61, LSEEK = 62, READ = 63, WRITE = 64, DELETE_MODULE = 106,
     REBOOT = 142, UNAME = 160, GETPID = 172, MUNMAP = 215, MMAP = 222, PRLIMIT64 = 261, FINIT_MODULE = 273, BPF = 280
 };
 
@@ -45,6 +45,12 @@ static long call(long number, word a, word b, word c, word d, word e, word f)
 #endif
 
 enum { AT_FDCWD = -100, O_RDONLY = 0, O_WRONLY = 1, O_RDWR = 2, NONBLOCKING = 04000, PAGE = 4096, CALLS = 1000, ENOEXEC = 8, ENOSYS = 38 };
+
+/* How the device of a Falco driver is used: ppm_events_public.h and ppm_tp.h of the driver. */
+enum {
+    ENABLE_CAPTURE = 's' << 8 | 1, GET_API_VERSION = 's' << 8 | 24, ENABLE_SYSCALL = 's' << 8 | 29, ENABLE_TRACEPOINT = 's' << 8 | 31,
+    SYSCALLS = 512, TRACEPOINTS = 9, BUFFER = 2 * 8 << 20, DEVICES = 16
+};
 
 static int kernel_log;
 
@@ -156,8 +162,8 @@ static int is_loaded(const char *name)
     return 0;
 }
 
-/* How many entries of the directory start with the prefix and go on with a digit, or with anything; the first one's name. */
-static long entries(const char *directory, const char *prefix, int is_numbered, char *first)
+/* Returns the number of entries of a directory whose names start with the prefix, followed by a digit if `is_numbered`. */
+static long entries(const char *directory, const char *prefix, int is_numbered)
 {
     long folder = open_file(directory, O_RDONLY), count = 0, size;
     if (folder < 0)
@@ -169,8 +175,43 @@ static long entries(const char *directory, const char *prefix, int is_numbered, 
                 continue;
             if (is_numbered && !(*rest >= '0' && *rest <= '9'))
                 continue;
-            if (!count++ && first)
-                append(first, name);
+            count++;
+        }
+    close_file(folder);
+    return count;
+}
+
+/* The names in /dev before a module was loaded, each with a zero behind it, and then one more. */
+static char known[1 << 14];
+/* The names of the module's devices. */
+static char devices[DEVICES][64];
+
+static int is_known(const char *name)
+{
+    for (const char *at = known; *at; at += length(at) + 1)
+        if (length(at) == length(name) && starts(at, name))
+            return 1;
+    return 0;
+}
+
+/* Reads the names in /dev into `known`, or those that are not in it into `devices`. Returns the number of such names. */
+static long list_devices(int is_new)
+{
+    long folder = open_file("/dev", O_RDONLY), count = 0, size;
+    char *end = known;
+    if (folder < 0)
+        return folder;
+    while ((size = call(GETDENTS64, folder, (word)content, sizeof content, 0, 0, 0)) > 0)
+        for (char *at = content; at < content + size; at += *(unsigned short *)(at + 16)) {
+            const char *name = at + 19;
+            if (is_new && !is_known(name)) {
+                if (count < DEVICES && length(name) < sizeof devices[0])
+                    append(devices[count], name);
+                count++;
+            } else if (!is_new && end + length(name) + 2 < known + sizeof known) {
+                end = append(end, name) + 1;
+                *end = 0;
+            }
         }
     close_file(folder);
     return count;
@@ -178,34 +219,78 @@ static long entries(const char *directory, const char *prefix, int is_numbered, 
 
 static long cpus(void)
 {
-    return entries("/sys/devices/system/cpu", "cpu", 1, 0);
+    return entries("/sys/devices/system/cpu", "cpu", 1);
 }
 
-/* Opens a device, maps its first page as a consumer of events does, and makes system calls meanwhile. */
-static void use_device(long module, const char *name)
+static int is_error(long result)
 {
-    char path[300];
-    append(append(path, "/dev/"), name);
-    long device = open_file(path, O_RDWR | NONBLOCKING);
-    say(module, "open", device < 0 ? device : 0);
-    if (device < 0)
-        return;
-    long page = call(MMAP, 0, PAGE, 3 /* read and write */, 1 /* shared */, device, 0);
-    say(module, "map", page < 0 && page > -PAGE ? page : 0);
+    return result < 0 && result > -PAGE;
+}
+
+/* Opens the devices and maps them as a consumer of events does, makes system calls, and reads how many events the module has
+ * written. A device of another kind than Falco's is opened and its first page mapped. */
+static void use_devices(long module, long count)
+{
+    long files[DEVICES], pages[DEVICES], buffers[DEVICES], opened = 0, mapped = 0, events = 0, is_driver = 0;
+    word version = 0;
+    if (count > DEVICES)
+        count = DEVICES;
+    for (long device = 0; device < count; device++) {
+        char path[80];
+        append(append(path, "/dev/"), devices[device]);
+        files[device] = open_file(path, O_RDWR | NONBLOCKING);
+        pages[device] = buffers[device] = -1;
+        if (files[device] < 0) {
+            if (!opened)
+                opened = files[device];
+            continue;
+        }
+        is_driver |= call(IOCTL, files[device], GET_API_VERSION, (word)&version, 0, 0, 0) == 0 && version;
+        /* What the driver counts is in the first page; events are in the buffer, which is mapped twice in a row. */
+        pages[device] = call(MMAP, 0, PAGE, 3 /* read and write */, 1 /* shared */, files[device], 0);
+        if (is_error(pages[device]) && !mapped)
+            mapped = pages[device];
+        if (!is_driver)
+            continue;
+        buffers[device] = call(MMAP, 0, BUFFER, 1 /* read */, 1 /* shared */, files[device], 0);
+        if (is_error(buffers[device]) && !mapped)
+            mapped = buffers[device];
+    }
+    say(module, "open", opened);
+    say(module, "map", mapped);
+    if (is_driver && files[0] >= 0) {
+        /* Older drivers know the first, newer ones the others. */
+        for (long device = 0; device < count; device++)
+            call(IOCTL, files[device], ENABLE_CAPTURE, 0, 0, 0, 0);
+        for (long number = 0; number < SYSCALLS; number++)
+            call(IOCTL, files[0], ENABLE_SYSCALL, number, 0, 0, 0);
+        for (long tracepoint = 0; tracepoint < TRACEPOINTS; tracepoint++)
+            call(IOCTL, files[0], ENABLE_TRACEPOINT, tracepoint, 0, 0, 0);
+    }
     for (int i = 0; i < CALLS; i++) {
         call(GETPID, 0, 0, 0, 0, 0, 0);
         close_file(open_file("/proc/self/stat", O_RDONLY));
     }
-    if (!(page < 0 && page > -PAGE))
-        call(MUNMAP, page, PAGE, 0, 0, 0, 0);
-    close_file(device);
+    for (long device = 0; device < count; device++) {
+        if (is_driver && !is_error(pages[device]))
+            events += ((volatile word *)pages[device])[1];
+        if (!is_error(pages[device]))
+            call(MUNMAP, pages[device], PAGE, 0, 0, 0, 0);
+        if (!is_error(buffers[device]))
+            call(MUNMAP, buffers[device], BUFFER, 0, 0, 0, 0);
+        if (files[device] >= 0)
+            close_file(files[device]);
+    }
+    if (is_driver)
+        say(module, "events", events);
     say(module, "used", CALLS);
 }
 
 static void prove(long module, long file, const char *name)
 {
-    char path[300], first[256];
+    char path[300];
     long before = taints(), result;
+    list_devices(0);
     say(module, "load", 1);
     result = call(FINIT_MODULE, file, (word) "", 0, 0, 0, 0);
     close_file(file);
@@ -214,13 +299,12 @@ static void prove(long module, long file, const char *name)
         return;
     say(module, "listed", is_loaded(name));
     append(append(append(path, "/sys/module/"), name), "/parameters");
-    result = entries(path, "", 0, 0);
+    result = entries(path, "", 0);
     say(module, "parameters", result < 0 ? 0 : result);
-    first[0] = 0;
-    result = entries("/dev", name, 1, first);
+    result = list_devices(1);
     say(module, "devices", result);
     if (result > 0)
-        use_device(module, first);
+        use_devices(module, result);
     result = call(DELETE_MODULE, (word)name, NONBLOCKING, 0, 0, 0, 0);
     say(module, "unloaded", result);
     say(module, "taints", taints() & ~before);

@@ -1,7 +1,7 @@
 use super::*;
 
 const GOOD: &str = "proof: 0 load 1\nproof: 0 loaded 0\nproof: 0 listed 1\nproof: 0 parameters 3\n\
-    proof: 0 devices 2\nproof: 0 open 0\nproof: 0 map 0\nproof: 0 used 5000\nproof: 0 unloaded 0\nproof: 0 taints 12288\n";
+    proof: 0 devices 2\nproof: 0 open 0\nproof: 0 map 0\nproof: 0 events 7000\nproof: 0 used 5000\nproof: 0 unloaded 0\nproof: 0 taints 12288\n";
 
 fn verdicts(steps: &str, count: usize) -> Vec<Verdict> {
     read_console(
@@ -24,6 +24,8 @@ fn a_working_module_is_reported_as_loaded() {
         parameters: 3,
     };
     assert_eq!(verdict(GOOD), loaded);
+    // A module that is no Falco driver records no events.
+    assert_eq!(verdict(&GOOD.replace("proof: 0 events 7000\n", "")), loaded);
 }
 
 #[test]
@@ -85,6 +87,7 @@ fn missing_steps_and_bad_results_are_distinguished() {
         ("open 0", "open -6", "cannot be opened: error 6"),
         ("map 0", "map -22", "cannot be mapped: error 22"),
         ("listed 1", "listed 0", "/proc/modules"),
+        ("events 7000", "events 0", "recorded no event"),
     ] {
         let found = verdict(&GOOD.replace(good, bad));
         assert!(
