@@ -231,7 +231,15 @@ impl Jobs {
         });
         let slot = self.slots.get(&self.steps, &self.stop, phase, once).await?;
         let stored = self.steps.stored(phase);
-        let output = self.store.temporary_folder().map_err(stored)?;
+        let store = self.store.clone();
+        let command = self.settings.reproduce.command(build);
+        let prepare = move || -> Result<_, FileError> {
+            let output = store.temporary_folder()?;
+            let log_path = PathBuf::from(output.path()).with_extension("log");
+            let log = LogWriter::create(&log_path, &command, LogLimits::default())?;
+            Ok((output, log_path, log))
+        };
+        let (output, log_path, log) = blocking(prepare).await.map_err(stored)?;
         let job = Job {
             name,
             run_id: self.settings.run_id.clone(),
@@ -244,13 +252,6 @@ impl Jobs {
             limits: limits_of(build),
             output: output.path().to_owned(),
         };
-        let log_path = PathBuf::from(output.path()).with_extension("log");
-        let log = LogWriter::create(
-            &log_path,
-            &self.settings.reproduce.command(build),
-            LogLimits::default(),
-        )
-        .map_err(stored)?;
         self.events.send(EventKind::PhaseStarted {
             build: build.id(),
             phase,
@@ -271,7 +272,8 @@ impl Jobs {
             classifier,
             slot,
         } = sink;
-        log.finish().map_err(stored)?;
+        // Compresses what is left of the log, and writes it durably.
+        blocking(move || log.finish()).await.map_err(stored)?;
         let mut findings = classifier.finish();
         findings.blame_full_disk([output.path(), &std::env::temp_dir()], is_disk_full);
         let failure = completion.as_ref().ok();

@@ -7,9 +7,13 @@ use super::facts::FACTS;
 /// Top-level modules whose asynchronous code must use `crate::fs::blocking` for file work.
 const ROOMS_WITHOUT_FILE_WORK: &[&str] = &["engine", "recipe", "run"];
 
-/// Methods of the store, outcomes and the output directory that may read, write or wait for a long time.
+/// What these methods are called on: the store, outcomes, the output directory, the log of a job.
+const RECEIVERS: [&str; 4] = ["store", "outcomes", "out", "log"];
+
+/// Their methods that may read, write or wait for a long time.
 const FILE_WORK: &[&str] = &[
     "discard_tree",
+    "finish",
     "has_whole_blob",
     "is_untouched",
     "place",
@@ -18,6 +22,7 @@ const FILE_WORK: &[&str] = &[
     "put_blob",
     "put_tree",
     "seal_tree",
+    "temporary_folder",
 ];
 
 /// Finds file work in asynchronous code; closures that run on a blocking thread are not searched.
@@ -66,6 +71,7 @@ impl<'ast> Visit<'ast> for AsyncFileWork {
             let words: Vec<String> = path.iter().map(|word| word.ident.to_string()).collect();
             let is_file_work = ["tree_digest_of_folder", "single_folder"]
                 .contains(&words.last().map_or("", String::as_str))
+                || words.ends_with(&["LogWriter".to_owned(), "create".to_owned()])
                 || words[..words.len() - 1].iter().any(|word| word == "fs");
             if is_file_work && words.last().is_some_and(|last| last != "blocking") {
                 self.found.push(words.join("::"));
@@ -77,11 +83,9 @@ impl<'ast> Visit<'ast> for AsyncFileWork {
     fn visit_expr_method_call(&mut self, call: &'ast syn::ExprMethodCall) {
         let is_of_files = match &*call.receiver {
             syn::Expr::Field(field) => {
-                matches!(&field.member, syn::Member::Named(name) if ["store", "outcomes", "out"].contains(&&*name.to_string()))
+                matches!(&field.member, syn::Member::Named(name) if RECEIVERS.contains(&&*name.to_string()))
             }
-            syn::Expr::Path(path) => ["store", "outcomes", "out"]
-                .iter()
-                .any(|name| path.path.is_ident(name)),
+            syn::Expr::Path(path) => RECEIVERS.iter().any(|name| path.path.is_ident(name)),
             _ => false,
         };
         let name = call.method.to_string();
