@@ -47,9 +47,15 @@ pub(super) struct LockArguments {
     #[arg(long)]
     all: bool,
     /// Merge the locks OURS and THEIRS with their common ancestor BASE, and write the result to OURS: a merge driver
-    /// for git, `lock --merge %O %A %B`. Reads no source; exit code 1 if a file with two different digests has to be
-    /// resolved by hand
-    #[arg(long, num_args = 3, value_names = ["BASE", "OURS", "THEIRS"], exclusive = true)]
+    /// for git, `lock --merge %O %A %B %P`. Messages call the lock PATH, which may be omitted. Reads no source; exit
+    /// code 1 if a file with two different digests has to be resolved by hand
+    // Not `exclusive`: that also forbids the arguments of all commands, and those that are set by variables.
+    #[arg(
+        long,
+        num_args = 3..=4,
+        value_names = ["BASE", "OURS", "THEIRS", "PATH"],
+        conflicts_with_all = ["files", "check", "accept_shrink", "format", "all"]
+    )]
     merge: Vec<PathBuf>,
 }
 
@@ -63,8 +69,9 @@ enum Format {
 
 impl LockArguments {
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        if let [base, ours, theirs] = &*self.merge {
-            let contradictions = Lock::merge_files(base, ours, theirs)?;
+        if let [base, ours, theirs, name @ ..] = &*self.merge {
+            let name = name.first().map(|name| &**name);
+            let contradictions = Lock::merge_files([base, ours, theirs], name)?;
             context.warn(&contradictions);
             return Ok(if contradictions.is_empty() {
                 ExitStatus::Success

@@ -5,7 +5,7 @@
 //! used. Two different digests of one file are a contradiction, which the user must resolve.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::combine::{Contradiction, changed, combine};
 use super::format::put_kernel;
@@ -150,6 +150,19 @@ impl Merged {
         bytes.extend(lines.into_iter().flat_map(|(_, line)| line));
         bytes
     }
+
+    /// Returns an error for each contradiction, with its line on each side.
+    fn errors(&self, ours: &Side<'_>, theirs: &Side<'_>) -> Result<Vec<Diagnostic>, LockError> {
+        let mut errors = Vec::new();
+        for (one, other, contradiction) in &self.contradictions {
+            let (our_line, their_line) = (ours.line_of(one), theirs.line_of(other));
+            match contradiction.error(&ours.text, our_line, &theirs.text, their_line) {
+                LockError::Text(diagnostic) => errors.push(*diagnostic),
+                other => return Err(other),
+            }
+        }
+        Ok(errors)
+    }
 }
 
 impl Lock {
@@ -176,27 +189,45 @@ impl Lock {
         })?
     }
 
-    /// Merges the lock `theirs` into `ours`, as a merge driver of git does; `base` is the common ancestor. Writes the
-    /// result to `ours`. Contradictions get conflict markers, and are returned.
+    /// Merges locks, as a merge driver of git does: the common ancestor, ours and theirs. Writes the result to ours.
+    /// Contradictions get conflict markers, and are returned with their places in the result. Messages call the lock
+    /// `name`: the files that git passes are temporary.
     pub fn merge_files(
-        base: &Path,
-        ours: &Path,
-        theirs: &Path,
+        [base, ours, theirs]: [&Path; 3],
+        name: Option<&Path>,
     ) -> Result<Vec<Diagnostic>, LockError> {
         let texts = [base, ours, theirs].map(read_existing);
         let [base_text, our_text, their_text] = texts;
         let (base_text, our_text, their_text) = (base_text?, our_text?, their_text?);
+        let named = |path: &Path, side: &str| match name {
+            Some(name) => PathBuf::from(format!("{} ({side})", name.display())),
+            None => path.to_owned(),
+        };
+        let base = &named(base, "the common ancestor");
         // If both sides added the lock, git passes an empty file.
         let base = (!base_text.is_empty())
             .then(|| Side::of_file(base, &base_text))
             .transpose()?;
-        let (merged, contradictions) = merge_sides(
-            base,
-            &Side::of_file(ours, &our_text)?,
-            &Side::of_file(theirs, &their_text)?,
-        )?;
-        fs::write(ours, merged.to_bytes())?;
-        Ok(contradictions)
+        let merged = merge(
+            base.map(|side| side.lock),
+            Side::of_file(&named(ours, "ours"), &our_text)?.lock,
+            Side::of_file(&named(theirs, "theirs"), &their_text)?.lock,
+        );
+        let bytes = merged.to_bytes();
+        fs::write(ours, &bytes)?;
+        if merged.contradictions.is_empty() {
+            return Ok(Vec::new());
+        }
+        let text = LockText {
+            path: name.unwrap_or(ours),
+            text: &String::from_utf8_lossy(&bytes),
+        };
+        let sections = Sections::of(&text)?;
+        let (ours, theirs) = (
+            Side::read(text, sections.ours)?,
+            Side::read(text, sections.theirs)?,
+        );
+        merged.errors(&ours, &theirs)
     }
 }
 
@@ -211,14 +242,7 @@ fn merge_sides(
         ours.lock.clone(),
         theirs.lock.clone(),
     );
-    let mut errors = Vec::new();
-    for (one, other, contradiction) in &merged.contradictions {
-        let (our_line, their_line) = (ours.line_of(one), theirs.line_of(other));
-        match contradiction.error(&ours.text, our_line, &theirs.text, their_line) {
-            LockError::Text(diagnostic) => errors.push(*diagnostic),
-            other => return Err(other),
-        }
-    }
+    let errors = merged.errors(ours, theirs)?;
     Ok((merged, errors))
 }
 

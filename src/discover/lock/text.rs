@@ -9,6 +9,7 @@ use crate::diagnostic::{Diagnostic, Place, SourceFile, plain_words};
 use crate::fs;
 
 /// The text of a lock, for messages about places in it.
+#[derive(Clone, Copy)]
 pub(super) struct LockText<'a> {
     pub(super) path: &'a Path,
     pub(super) text: &'a str,

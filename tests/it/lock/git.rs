@@ -217,7 +217,7 @@ fn git_merges_locks_by_kernel() {
         ".gitattributes",
         "*.lock text eol=lf merge=driverkit-matrix\n",
     );
-    let driver = format!("{program} lock --merge %O %A %B");
+    let driver = format!("{program} lock --merge %O %A %B %P");
     assert!(git(
         &workspace,
         &["init", "--quiet", "--initial-branch", "main"]
@@ -266,6 +266,74 @@ fn git_merges_locks_by_kernel() {
         marked.contains("<<<<<<< ours\n") && marked.contains("33333") && marked.contains("44444"),
         "{marked}"
     );
+}
+
+/// Variables and arguments of all commands do not conflict with `--merge`: git passes on the variables of its user.
+#[test]
+fn merge_driver_works_whatever_variables_are_set() {
+    let (workspace, lock) = three_kernels();
+    let theirs = with_digest(&lock, 2, DIGESTS[0]);
+    workspace.put("base", &lock);
+    workspace.put("theirs", &theirs);
+    let cache = workspace.path().join("a-cache");
+    let variables = [
+        ("DRIVERKIT_MATRIX_CACHE", &*cache),
+        ("DRIVERKIT_MATRIX_LOG", "warn".as_ref()),
+        (
+            "DRIVERKIT_MATRIX_MIRROR_DEBIAN",
+            "http://example.org".as_ref(),
+        ),
+    ];
+    for more in [
+        &[][..],
+        &["-q"],
+        &["-v"],
+        &["--color", "never"],
+        &["--offline"],
+        &["--cache", "b"],
+    ] {
+        workspace.put("m.lock", &lock);
+        let words = [more, &["lock", "--merge", "base", "m.lock", "theirs"]].concat();
+        let report = workspace.run_with(&words, &variables);
+        assert!(report.starts_with("exit 0\n"), "{more:?}: {report}");
+        assert_eq!(workspace.get("m.lock"), theirs, "{more:?}");
+    }
+    for more in [
+        &["--check"][..],
+        &["--all"],
+        &["--accept-shrink", "ol"],
+        &["--format", "json"],
+    ] {
+        let words = [&["lock", "--merge", "base", "m.lock", "theirs"], more].concat();
+        let report = workspace.run(&words);
+        assert!(report.starts_with("exit 2\n"), "{more:?}: {report}");
+    }
+}
+
+/// The files that git passes are gone after the merge, so messages name the lock itself and its lines after the merge.
+#[test]
+fn merge_driver_names_the_lock_by_its_path() {
+    let (workspace, lock) = three_kernels();
+    for (name, digest) in [("ours", DIGESTS[0]), ("theirs", DIGESTS[1])] {
+        let text = with_digest(&lock, 3, digest);
+        workspace.put(name, &with_digest(&text, 1, digest));
+    }
+    workspace.put("base", &lock);
+    let report = workspace.run(&["lock", "--merge", "base", "ours", "theirs", "dir/m.lock"]);
+    assert!(report.starts_with("exit 1\n"), "{report}");
+    let marked = workspace.get("ours");
+    for (number, digest) in [(3, 0), (5, 1), (9, 0), (11, 1)] {
+        assert!(line(&marked, number).contains(DIGESTS[digest]), "{marked}");
+        assert!(
+            report.contains(&format!("dir/m.lock:{number}:1")),
+            "{report}"
+        );
+    }
+    workspace.put("theirs", &lock.replace("\"ol\"", "7"));
+    workspace.put("ours", &lock);
+    let report = workspace.run(&["lock", "--merge", "base", "ours", "theirs", "dir/m.lock"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+    assert!(report.contains("--> dir/m.lock (theirs):2:"), "{report}");
 }
 
 #[test]
