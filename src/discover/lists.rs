@@ -82,7 +82,8 @@ pub(super) fn current_id(id: &str) -> Cow<'_, str> {
         Cow::Borrowed(id)
     };
     match &*lower {
-        "oracle" | "oraclelinux" | "oracle6" | "oracle7" | "oracle8" | "oracle9" => "ol".into(),
+        "oracle" | "oraclelinux" => "ol".into(),
+        release if is_oracle_release(release) => "ol".into(),
         "alma" => "almalinux".into(),
         "photonos" => "photon".into(),
         "rockylinux" => "rocky".into(),
@@ -91,6 +92,26 @@ pub(super) fn current_id(id: &str) -> Cow<'_, str> {
         "archlinux" => "arch".into(),
         _ => lower,
     }
+}
+
+/// Whether a name is a release of Oracle Linux as lists write it, such as `oracle8`.
+fn is_oracle_release(name: &str) -> bool {
+    name.strip_prefix("oracle").is_some_and(|number| {
+        !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// Returns a pattern in lower case, with the current id of the target that it begins with. A release of Oracle Linux
+/// (`oracle8`) keeps its name, since it is less than the target.
+pub(super) fn in_current_names(pattern: &str) -> String {
+    let lower = pattern.to_ascii_lowercase();
+    let (first, rest) = lower.split_once(' ').unwrap_or((&lower, ""));
+    if is_oracle_release(first) {
+        return lower;
+    }
+    format!("{} {rest}", current_id(first))
+        .trim_end()
+        .to_owned()
 }
 
 /// The valid entries of a list, and the reasons for the skipped ones.

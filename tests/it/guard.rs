@@ -385,6 +385,67 @@ fn removed_target_is_no_loss_of_the_remaining_one() {
     assert_eq!(count(&workspace, "\"first_seen\":\"2024-02-29\""), 4);
 }
 
+/// A loss can be accepted by the names that lists use, in any case.
+#[test]
+fn loss_is_accepted_by_each_spelling_of_its_target() {
+    for (target, releases, names) in [
+        (
+            "oracle8",
+            ["5.4.17-", ".el8uek.x86_64"],
+            &[
+                "Oracle8",
+                "OracleLinux",
+                "OL",
+                "Oracle* 5.4",
+                "oraclelinux oracle8 5.4",
+            ][..],
+        ),
+        (
+            "oracle10",
+            ["6.12.0-", ".el10uek.x86_64"],
+            &["oracle10", "Oracle10", "ol"],
+        ),
+        (
+            "PhotonOS",
+            ["4.19.15-", ".ph3.x86_64"],
+            &["PhotonOS", "photon", "PHOTON", "PhotonOS ph3 4.19"],
+        ),
+        (
+            "almalinux",
+            ["4.18.0-", ".el8.x86_64"],
+            &["AlmaLinux", "alma", "EL8"],
+        ),
+        (
+            "ubuntu-generic",
+            ["5.4.0-", "-generic"],
+            &["Ubuntu-*", "Focal"],
+        ),
+    ] {
+        let gone = series(target, releases[0], 4, releases[1]);
+        let workspace = locked(&list(&[&gone]));
+        let before = workspace.get("m.lock");
+        for name in names {
+            workspace.put("m.lock", &before);
+            workspace.put("list.json", "{}");
+            lock(&workspace, 0, &["--accept-shrink", name]);
+            assert_eq!(count(&workspace, "\"gone\":"), 4, "{name}");
+        }
+    }
+}
+
+/// The name of a release accepts only losses of that release.
+#[test]
+fn release_of_oracle_does_not_stand_for_the_target() {
+    let eight = series("oracle8", "5.4.17-", 4, ".el8uek.x86_64");
+    let ten = series("oracle10", "6.12.0-", 4, ".el10uek.x86_64");
+    let workspace = locked(&list(&[&eight, &ten]));
+    workspace.put("list.json", "{}");
+    let report = lock(&workspace, 1, &["--accept-shrink", "Oracle8"]);
+    assert!(report.contains("oracle10"), "{report}");
+    assert_eq!(count(&workspace, "\"gone\":"), 4);
+    assert_eq!(count(&workspace, "\"unconfirmed\":"), 4);
+}
+
 #[test]
 fn accept_shrink_without_a_matching_loss_is_an_error() {
     let kernels = series("centos", "4.18.0-", 4, ".el8.x86_64");

@@ -17,7 +17,7 @@ use jiff::civil::Date;
 
 use super::refresh::RefreshRules;
 use super::{Asked, LockedKernel, State};
-use crate::discover::lists::current_id;
+use crate::discover::lists::{current_id, in_current_names};
 use crate::discover::select;
 use crate::kernel::{Architecture, Kernel, TargetId};
 use crate::matrix::Pattern;
@@ -43,17 +43,24 @@ pub struct Doubt {
 
 impl Doubt {
     /// Whether a pattern of `--accept-shrink` matches this doubt: by target, by release (`el8`, `oracle8`), by series
-    /// (`jammy 5.15`), or by target and series.
+    /// (`jammy 5.15`), or by target and series. The case of letters does not matter, and targets may have the names
+    /// that lists use (`PhotonOS`).
     pub fn is_meant_by(&self, pattern: &Pattern) -> bool {
         let (target, series) = (self.target.as_str(), self.series.to_string());
-        [
+        let names = [
             target,
             &self.series.release,
             &series,
             &format!("{target} {series}"),
         ]
-        .into_iter()
-        .any(|name| !name.is_empty() && pattern.matches_name(name))
+        .map(str::to_ascii_lowercase);
+        let lower = in_current_names(pattern.as_str()).parse::<Pattern>();
+        let patterns = [Some(pattern), lower.as_ref().ok()];
+        let mut patterns = patterns.into_iter().flatten();
+        patterns.any(|pattern| {
+            let mut names = names.iter().filter(|name| !name.is_empty());
+            names.any(|name| pattern.matches_name(name))
+        })
     }
 
     /// Returns the shortest name that matches only this doubt. For a release of Oracle Linux this is its name in kernel
