@@ -36,6 +36,9 @@ pub enum ParseKernelError {
         /// The first character that is not allowed.
         found: char,
     },
+    /// A target that does not start with a letter or digit. Paths contain the names of targets.
+    #[error("invalid target `{0}`: the first character must be a letter or digit")]
+    Start(String),
     /// An empty text, or one longer than 255 bytes.
     #[error("the {what} has {length} characters; 1 to 255 are allowed")]
     Length {

@@ -28,6 +28,10 @@ impl FromStr for TargetId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         check_characters(TARGET, text)?;
+        // Names such as `..` and `-rf` would be dangerous in paths and commands.
+        if !text.starts_with(|first: char| first.is_ascii_alphanumeric()) {
+            return Err(ParseKernelError::Start(text.to_owned()));
+        }
         // Readers of an artifact's file name split it at underscores.
         match text.find('_') {
             Some(_) => Err(ParseKernelError::Character {

@@ -504,6 +504,13 @@ fn unknown_targets_and_other_packages_are_left_out_by_rule() {
         json!({"target": "AmazonLinux2", "kernelrelease": "5.10.1-1.amzn2.x86_64"}),
     ];
     let workspace = locked(&list(&[&kernels]));
+    // Names that would be dangerous in paths are invalid entries.
+    let report = lock(&workspace, 0, &[]);
+    for name in ["..", "-rf"] {
+        let reason =
+            format!("invalid target `{name}`: the first character must be a letter or digit");
+        assert!(report.contains(&reason), "{report}");
+    }
     let plan = workspace.run(&["plan", "m.toml"]);
     assert!(plan.contains("Plan of 1 matrix: 3 kernels"), "{plan}");
     for known in [
@@ -520,7 +527,7 @@ fn unknown_targets_and_other_packages_are_left_out_by_rule() {
     let report = lock(&workspace, 0, &[]);
     assert_eq!(count(&workspace, "\"gone\":"), 0, "{report}");
     assert!(
-        report.contains("m.lock  *             3     0     4 "),
+        report.contains("m.lock  *             3     0     2 "),
         "{report}"
     );
 }

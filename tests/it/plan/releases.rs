@@ -160,6 +160,21 @@ fn a_release_of_another_distribution_is_refused_with_its_target() {
     }
 }
 
+/// Names of targets become parts of paths.
+#[test]
+fn a_target_must_start_with_a_letter_or_digit() {
+    let kernel =
+        "release = \"6.0.1\", architecture = \"amd64\", headers = [\"http://example.org/k.deb\"]";
+    for target in ["..", ".", "-rf", "+x", "~root"] {
+        let report = plan(&format!("name = \"{target}\"\ngeneric = true"), kernel, &[]);
+        assert!(report.starts_with("exit 2"), "{target}: {report}");
+        let expected =
+            format!("invalid target `{target}`: the first character must be a letter or digit");
+        assert!(report.contains(&expected), "{report}");
+        assert!(report.contains("m.toml:"), "{report}");
+    }
+}
+
 #[test]
 fn a_kernel_version_must_start_with_a_digit() {
     for (version, expected) in [
