@@ -11,7 +11,7 @@ use super::availability::Unavailable;
 use super::sources::{discovered_entries, source_digest};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
-use crate::discover::lock::{self, Asked, Changes, Lock, RefreshRules, State};
+use crate::discover::lock::{self, Asked, Changes, Lock, LockedKernel, RefreshRules, State};
 use crate::discover::{DiscoverError, Discovered};
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
@@ -200,12 +200,17 @@ impl Refresh<'_> {
     }
 }
 
-/// Returns a warning with the label of each `[[target]]` that has sources, but no kernel to build in the lock.
+/// Returns a warning with the label of each `[[target]]` that has sources, but no kernel to build in the lock. Entries
+/// that are no kernels, such as those of other packages, do not count.
 pub(crate) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagnostic)> {
+    let literal: BTreeSet<&str> = discovered_entries(matrix)
+        .filter(|entry| entry.name.get_ref().is_literal())
+        .map(|entry| entry.label.as_str())
+        .collect();
     let there = lock
         .kernels
         .par_iter()
-        .filter(|locked| !matches!(locked.state, State::Gone(_)))
+        .filter(|locked| locked.is_buildable(literal.contains(&*locked.label)))
         .map(|locked| &*locked.label)
         .fold(BTreeSet::new, |mut labels: BTreeSet<&str>, label| {
             labels.insert(label);
@@ -216,9 +221,21 @@ pub(crate) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagno
         .filter(|entry| !there.contains(entry.label.as_str()))
         .map(|entry| {
             let message = format!("this [[target]] finds no kernel: `{}`", entry.label);
+            let is_left_out = |locked: &&LockedKernel| {
+                *locked.label == *entry.label && !matches!(locked.state, State::Gone(_))
+            };
+            let left_out = lock.kernels.iter().filter(is_left_out).count();
+            let help = if left_out > 0 {
+                format!(
+                    "its source has only entries that `plan` leaves out ({left_out}): `plan` says why. Correct the source or the \
+                     selection, or remove the [[target]]"
+                )
+            } else {
+                "compare its name, architectures, `match` and `exclude` with its source, or remove it".to_owned()
+            };
             let warning = Diagnostic::warning(message)
                 .at(matrix.place(entry.kernels.span()), "")
-                .help("compare its name, architectures, `match` and `exclude` with its source, or remove it");
+                .help(help);
             (entry.label.clone(), warning)
         })
         .collect()

@@ -557,6 +557,24 @@ fn target_without_kernels_is_a_warning_and_with_locked_an_error() {
     );
 }
 
+/// A `[[target]]` whose only entries are packages of something else finds nothing.
+#[test]
+fn target_with_other_packages_only_finds_no_kernel() {
+    let pam = json!({"target": "photon", "kernelrelease": "1.3.0-1.ph3",
+        "headers": ["http://example.org/Linux-PAM-devel-1.3.0-1.ph3.x86_64.rpm"]});
+    let workspace = Workspace::new()
+        .with("list.json", &list(&[&[pam]]))
+        .with("m.toml", &matrix(&[target("photon", "list.json", "")]));
+    let report = lock(&workspace, 0, &[]);
+    assert!(
+        report.contains("warning: this [[target]] finds no kernel: `photon`")
+            && report.contains("help: its source has only entries that `plan` leaves out (1)"),
+        "{report}"
+    );
+    let report = workspace.run(&["plan", "m.toml", "--locked"]);
+    assert!(report.starts_with("exit 2\n"), "{report}");
+}
+
 #[test]
 fn contradiction_between_two_targets_points_into_the_lock() {
     let one = |place: &str| json!({"target": "debian", "kernelrelease": "6.1.0-1-amd64", "headers": [place]});

@@ -64,6 +64,11 @@ pub struct LockedKernel {
 }
 
 impl LockedKernel {
+    /// Whether plans build the kernel. `is_literal` is whether the matrix names its target.
+    pub fn is_buildable(&self, is_literal: bool) -> bool {
+        !matches!(self.state, State::Gone(_)) && guard::counts(&self.kernel, is_literal)
+    }
+
     /// The sort key of kernels in a lock.
     fn key(&self) -> impl Ord + '_ {
         (self.kernel.identity(), &self.label)
