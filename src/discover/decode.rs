@@ -8,6 +8,13 @@ use super::DiscoverError;
 pub(super) const MOST_BYTES: u64 = 512 << 20;
 
 const GZIP: [u8; 2] = [0x1f, 0x8b];
+/// The first bytes of compressed files that are not read, with the name of the compression.
+const OTHER_COMPRESSIONS: [(&[u8], &str); 4] = [
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\xfd7zXZ\0", "xz"),
+    (b"BZh", "bzip2"),
+    (b"PK\x03\x04", "zip"),
+];
 const UTF8_MARK: [u8; 3] = [0xef, 0xbb, 0xbf];
 
 /// Whether bytes are a web page. Many servers return one with status 200 instead of a file.
@@ -23,6 +30,13 @@ pub(super) fn text(name: &str, bytes: Vec<u8>) -> Result<String, DiscoverError> 
         name: name.to_owned(),
         message,
     };
+    let mut others = OTHER_COMPRESSIONS.iter();
+    if let Some((_, compression)) = others.find(|(magic, _)| bytes.starts_with(magic)) {
+        return Err(wrong(format!(
+            "it is compressed with {compression}: decompress it, or compress it with gzip, the only compression of lists \
+             that is read"
+        )));
+    }
     let bytes = if bytes.starts_with(&GZIP) {
         unzip(&bytes).map_err(wrong)?
     } else {

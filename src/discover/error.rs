@@ -74,7 +74,7 @@ impl DiscoverError {
     }
 
     /// Returns the attempts if a list could not be downloaded.
-    pub(super) fn fetch_error(&self) -> Option<&FetchError> {
+    pub fn fetch_error(&self) -> Option<&FetchError> {
         match self {
             Self::At { error, .. } => error.fetch_error(),
             Self::Fetch { cause } => Some(cause),

@@ -30,6 +30,8 @@ pub(crate) struct Unavailable {
     pub(crate) is_bad_input: bool,
     /// Whether the matrix or a file next to it must be corrected, regardless of what servers answer.
     pub(crate) is_own_fault: bool,
+    /// The number of failed sources that are not lists. URLs of lists have no mirrors.
+    pub(crate) failed_mirrors: usize,
     /// Whether all sources failed.
     pub(crate) is_silent: bool,
     /// The kernels in the lock for this `[[target]]`, which are used instead.
@@ -44,6 +46,14 @@ pub(crate) struct Availability {
     pub(crate) is_doubted: bool,
 }
 
+/// Returns the message of an error, with the place in the matrix.
+fn with_place(fault: &Diagnostic) -> String {
+    match fault.place() {
+        Some(place) => format!("{place}: {}", fault.message()),
+        None => fault.message().to_owned(),
+    }
+}
+
 impl Unavailable {
     pub(crate) fn new(lock: PathBuf, entry: &TargetEntry) -> Self {
         Self {
@@ -54,6 +64,7 @@ impl Unavailable {
             faults: Vec::new(),
             is_bad_input: true,
             is_own_fault: false,
+            failed_mirrors: 0,
             is_silent: false,
             known: Vec::new(),
         }
@@ -61,14 +72,7 @@ impl Unavailable {
 
     /// Returns one line: where the source is named, the error, and how the plan continues.
     fn line(&self) -> String {
-        let faults: Vec<String> = self
-            .faults
-            .iter()
-            .map(|fault| match fault.place() {
-                Some(place) => format!("{place}: {}", fault.message()),
-                None => fault.message().to_owned(),
-            })
-            .collect();
+        let faults: Vec<String> = self.faults.iter().map(with_place).collect();
         let rest = match (self.known.len(), self.is_silent) {
             (0, true) => "left out: no lock has its kernels".to_owned(),
             (0, false) => "its other sources are used".to_owned(),
@@ -168,7 +172,7 @@ impl Availability {
         if self.unavailable.iter().all(|one| one.is_bad_input) {
             return ResolveError::Diagnostics(faults().cloned().collect());
         }
-        let mut messages: Vec<&str> = faults().map(Diagnostic::message).collect();
+        let mut messages: Vec<String> = faults().map(with_place).collect();
         let more = messages.len().saturating_sub(NAMED);
         messages.truncate(NAMED);
         let more = match more {
@@ -182,11 +186,15 @@ impl Availability {
             }
             _ => "the locks".to_owned(),
         };
+        let advice = if self.unavailable.iter().all(|one| one.failed_mirrors == 0) {
+            "check the URL of the list in the matrix"
+        } else {
+            "name a mirror that can be reached in [mirrors] or with --mirror"
+        };
         ResolveError::Infrastructure {
             message: messages.join("\n") + &more,
             help: Some(format!(
-                "name a mirror that can be reached in [mirrors] or with --mirror, or copy {lock} from a machine with \
-                 network access: then no server is needed"
+                "{advice}, or copy {lock} from a machine with network access: then no server is needed"
             )),
         }
     }

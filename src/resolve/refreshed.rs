@@ -147,6 +147,7 @@ impl Refresh<'_> {
             for error in failures {
                 one.is_bad_input &= error.is_bad_input();
                 one.is_own_fault |= error.is_own_fault();
+                one.failed_mirrors += usize::from(error.fetch_error().is_none());
                 one.faults.extend(error.diagnostics(self.matrix, entry));
             }
             one.is_silent = is_silent;

@@ -68,6 +68,12 @@ fn content_that_is_no_list_is_named_in_the_error() {
         ),
         (b"<div>moved</div>", "it is a web page"),
         (b" \n", "it is empty"),
+        (
+            b"\x28\xb5\x2f\xfd\x04\x00",
+            "it is compressed with zstd: decompress it, or compress it with gzip",
+        ),
+        (b"\xfd7zXZ\x00\x00", "it is compressed with xz"),
+        (b"BZh91AY", "it is compressed with bzip2"),
         (&cut[..20], "it is damaged gzip"),
         (b"{\"a\":\n\"\xff\"}", "line 2 has bytes that are not UTF-8"),
         (
@@ -174,6 +180,23 @@ fn skipped_entries_are_reported_once_for_several_targets() {
 }
 
 #[test]
+fn import_of_a_url_is_refused_with_the_reason() {
+    let workspace = Workspace::new();
+    for list in [
+        "http://127.0.0.1:9/x86_64/list.json",
+        "amd64=https://127.0.0.1:9/list.json",
+    ] {
+        let report = workspace.run(&["import", list, "--driver", "8.1.0+driver"]);
+        assert!(report.starts_with("exit 2\n"), "{report}");
+        assert!(
+            report.contains("import reads files and directories, not URLs: http"),
+            "{report}"
+        );
+        assert!(report.contains("help: download the list first"), "{report}");
+    }
+}
+
+#[test]
 fn refused_missing_and_failing_lists_have_one_exit_code() {
     for status in [403, 404, 500] {
         let server = Server::run();
@@ -193,6 +216,12 @@ fn refused_missing_and_failing_lists_have_one_exit_code() {
         assert!(report.starts_with("exit 3\n"), "{status}: {report}");
         assert!(report.contains(&url), "{report}");
         assert!(report.contains(&status.to_string()), "{report}");
+        assert!(report.contains("error: m.toml:4:"), "{report}");
+        // No mirror can help: the URL of a list has none.
+        assert!(
+            report.contains("help: check the URL of the list in the matrix, or copy m.lock"),
+            "{report}"
+        );
     }
 }
 

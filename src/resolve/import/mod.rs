@@ -67,6 +67,16 @@ fn list_of(text: &str) -> Result<(Architecture, PathBuf), ResolveError> {
             (told.or(is_x86.then_some(Architecture::Amd64)), text)
         }
     };
+    if path.contains("://") {
+        return Err(ResolveError::Input {
+            message: format!("import reads files and directories, not URLs: {path}"),
+            help: Some(
+                "download the list first, or name its URL in a matrix: kernels = { from = \"kernel-crawler\", url = { \
+                 amd64 = \"...\" } }"
+                    .to_owned(),
+            ),
+        });
+    }
     let path = PathBuf::from(path);
     if !path.is_file() {
         let what = if path.exists() {
