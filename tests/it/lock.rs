@@ -460,3 +460,36 @@ fn renamed_kernels_are_recognised() {
     assert_eq!(entry["came"], serde_json::json!([]));
     assert_eq!(json["locks"][0]["is_changed"], true);
 }
+
+/// A kernel that was gone for a night, and came back under another name, keeps its digests and its first-seen day.
+#[test]
+fn kernel_that_comes_back_under_another_name_keeps_its_history() {
+    let names = |suffix: &str| {
+        let entries: Vec<String> = (1..=3)
+            .map(|number| format!(
+                r#"{{"kernelversion": "59", "kernelrelease": "5.4.0-{number}-{suffix}", "target": "ubuntu-{suffix}", "headers": ["http://example.org/linux-headers-{number}.deb"]}}"#
+            ))
+            .collect();
+        format!(r#"{{"ubuntu": [{}]}}"#, entries.join(", "))
+    };
+    let workspace = locked(&names("hwe-5.4"));
+    let url = "http://example.org/linux-headers-2.deb\"";
+    let digest = format!("{:064}", 7);
+    let noted = format!("{url},\"size\":9,\"sha256\":\"{digest}\",\"noted\":true");
+    let old = workspace.get("m.lock").replace(&today(), "2024-02-29");
+    workspace.put("m.lock", &old.replace(url, &noted));
+    workspace.put("list.json", "{}");
+    workspace.run(&["lock", "m.toml", "--accept-shrink", "ubuntu-*"]);
+    assert_eq!(workspace.get("m.lock").matches("\"gone\":").count(), 3);
+
+    workspace.put("list.json", &names("hwe"));
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(
+        report.contains("m.lock  *             3     3     0      0        0 "),
+        "{report}"
+    );
+    let lock = workspace.get("m.lock");
+    assert_eq!(lock.matches("\"2024-02-29\"").count(), 3, "{lock}");
+    assert_eq!(lock.matches(&digest).count(), 1, "{lock}");
+    assert!(!lock.contains("\"gone\":"), "{lock}");
+}

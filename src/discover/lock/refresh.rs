@@ -1,6 +1,6 @@
 //! Updates a lock with the kernels that a source lists.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::ToSpan as _;
@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::guard::{self, Doubt, Night, Verdict};
 use super::{Asked, Lock, LockedKernel, State};
-use crate::kernel::{Kernel, Package};
+use crate::kernel::{Kernel, KernelId, Package};
 use crate::matrix::Pattern;
 
 /// The rules that decide whether a loss of kernels is accepted.
@@ -103,6 +103,7 @@ impl Lock {
             is_found: vec![false; old.len()],
             old,
             came: Vec::new(),
+            returned: HashSet::new(),
             present: Vec::with_capacity(discovered.len()),
             changes: Changes::default(),
         };
@@ -141,6 +142,8 @@ struct Refresh<'a> {
     is_found: Vec<bool>,
     /// The positions in `present` of kernels that were not in the lock.
     came: Vec<usize>,
+    /// New kernels that are gone kernels under another name.
+    returned: HashSet<KernelId>,
     present: Vec<LockedKernel>,
     changes: Changes,
 }
@@ -196,27 +199,32 @@ impl Refresh<'_> {
         });
     }
 
-    /// Finds new kernels that have the packages of a missing kernel, but another release or target.
+    /// Finds new kernels that have the packages of a missing or gone kernel, but another release or target. A kernel
+    /// that was gone came back: like one that comes back under its own name, it is not renamed.
     fn pair_renamed(&mut self) {
         let mut pairs: BTreeMap<usize, usize> = BTreeMap::new();
-        // The first pass pairs within one target: packages can be listed under several targets, and each target keeps
-        // its own kernel.
-        for within_target in [true, false] {
+        // Missing kernels have precedence. Then the first pass pairs within one target: packages can be listed under
+        // several targets, and each target keeps its own kernel.
+        for (is_gone, within_target) in [(false, true), (false, false), (true, true), (true, false)]
+        {
             let mut groups: HashMap<_, (Vec<usize>, Vec<usize>)> = HashMap::new();
             let key = |kernel: &Kernel| {
                 let target = within_target.then(|| kernel.target.clone());
                 let names = versioned_names(kernel)?;
                 Some((target, kernel.architecture, kernel.version.clone(), names))
             };
+            if pairs.len() == self.came.len() {
+                break;
+            }
             for (position, locked) in self.old.iter().enumerate() {
-                let is_missing =
-                    !self.is_found[position] && !matches!(locked.state, State::Gone(_));
-                if let Some(key) = key(&locked.kernel).filter(|_| is_missing) {
+                let is_wanted =
+                    !self.is_found[position] && matches!(locked.state, State::Gone(_)) == is_gone;
+                if let Some(key) = key(&locked.kernel).filter(|_| is_wanted) {
                     groups.entry(key).or_default().0.push(position);
                 }
             }
             if groups.is_empty() {
-                break;
+                continue;
             }
             for &position in &self.came {
                 let is_open = !pairs.contains_key(&position);
@@ -245,6 +253,11 @@ impl Refresh<'_> {
             let old = &self.old[old];
             keep_digests(&old.kernel, &mut new.kernel);
             new.first_seen = old.first_seen;
+            if matches!(old.state, State::Gone(_)) {
+                self.changes.came.push(Arc::clone(&new.kernel));
+                self.returned.insert(new.kernel.id());
+                continue;
+            }
             let pair = (Arc::clone(&old.kernel), Arc::clone(&new.kernel));
             self.changes.renamed.push(pair);
         }
@@ -322,7 +335,7 @@ impl Refresh<'_> {
         all.sort_by(|left, right| left.key().cmp(&right.key()));
         let is_return = |kernel: &Kernel| {
             let same = |locked: &LockedKernel| locked.kernel.identity().cmp(&kernel.identity());
-            self.old.binary_search_by(same).is_ok()
+            self.old.binary_search_by(same).is_ok() || self.returned.contains(&kernel.id())
         };
         let came = self.changes.came.iter().map(|kernel| &**kernel);
         let new = came.filter(|kernel| !is_return(kernel));
