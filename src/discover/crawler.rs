@@ -59,13 +59,14 @@ pub(super) fn read(
     let Reading {
         mut collected, bad, ..
     } = reading;
+    let lines_of = |entries: &[usize]| value::lines_of_entries(text, entries);
     if !bad.is_empty() {
-        let lines = value::lines_of_entries(text, &bad);
+        let lines = lines_of(&bad);
         for (reason, line) in collected.skipped.iter_mut().zip(lines) {
             *reason = format!("line {line}, {reason}");
         }
     }
-    collected.finish(name)
+    collected.finish(name, Some(&lines_of))
 }
 
 /// Returns advice about a text that is not JSON.
@@ -99,9 +100,10 @@ impl Reading<'_> {
             .par_drain(..)
             .map(|entry| read_entry(entry, self.architecture, &self.source, self.known))
             .collect();
-        for (index, result) in (first..).zip(results) {
-            if result.is_err() {
-                self.bad.push(self.count);
+        for (index, mut result) in (first..).zip(results) {
+            match &mut result {
+                Ok((found, _)) => found.position = u32::try_from(self.count).unwrap_or(u32::MAX),
+                Err(_) => self.bad.push(self.count),
             }
             self.count += 1;
             self.collected
@@ -217,7 +219,14 @@ fn read_entry(
     match known.find(&entry, architecture, source) {
         Some(kernel) => {
             let published = None;
-            Ok((Found { kernel, published }, None))
+            Ok((
+                Found {
+                    kernel,
+                    published,
+                    position: 0,
+                },
+                None,
+            ))
         }
         None => lists::read_entry(entry, architecture, source),
     }

@@ -68,6 +68,7 @@ pub(super) fn read(folder: &Path, outputs: Option<&[Artifact]>) -> Result<Listed
         listed.found.push(Found {
             kernel: file.kernel.into(),
             published: None,
+            position: 0,
         });
     }
     Ok(listed)

@@ -26,6 +26,9 @@ pub(super) struct Entry<'a> {
     pub(super) config: Option<&'a str>,
 }
 
+/// Returns the line of each of these positions in a list (see [`Found::position`]), which are sorted.
+pub(super) type LinesOf<'a> = Option<&'a dyn Fn(&[usize]) -> Vec<usize>>;
+
 /// A kernel of a list, with its configuration.
 pub(super) type ListedKernel = (Found, Option<Vec<u8>>);
 
@@ -59,6 +62,7 @@ pub(super) fn read_entry(
     let found = Found {
         kernel: Arc::new(kernel),
         published: None,
+        position: 0,
     };
     Ok((found, config))
 }
@@ -137,7 +141,7 @@ impl Collected {
 
     /// Returns the content of the list `name`. A notice counts the skipped entries, and names some of them. It is an
     /// error if all entries are invalid.
-    pub(super) fn finish(self, name: &str) -> Result<Listed, DiscoverError> {
+    pub(super) fn finish(self, name: &str, lines_of: LinesOf<'_>) -> Result<Listed, DiscoverError> {
         let Self {
             mut listed,
             skipped,
@@ -153,18 +157,14 @@ impl Collected {
             });
         }
         if !skipped.is_empty() {
-            let mut shown = shortened(&skipped);
-            if skipped.len() > NAMED_ENTRIES {
-                shown += " (`lock --all` lists them)";
-            }
-            let notice = format!("{name}: {} skipped: {shown}", skipped.len());
+            let notice = format!("{name}: {} skipped: {}", skipped.len(), shortened(&skipped));
             listed.notices.push(notice);
             listed.skipped = skipped
                 .into_iter()
                 .map(|reason| format!("{name}: {reason}"))
                 .collect();
         }
-        merge_repeated(name, &mut listed);
+        merge_repeated(name, &mut listed, lines_of);
         Ok(listed)
     }
 }
@@ -178,21 +178,52 @@ pub(super) fn collect(
     for entry in entries {
         collected.add(entry);
     }
-    collected.finish(name)
+    collected.finish(name, None)
 }
 
 /// Returns the first few reasons, and the number of the others.
 fn shortened(reasons: &[String]) -> String {
     let mut named = reasons[..reasons.len().min(NAMED_ENTRIES)].join("; ");
     if let Some(more @ 1..) = reasons.len().checked_sub(NAMED_ENTRIES) {
-        named = format!("{named}; and {more} more");
+        named = format!("{named}; and {more} more (`lock --all` lists them)");
     }
     named
 }
 
+/// An entry that contradicts another entry of the same kernel.
+struct Ignored {
+    position: u32,
+    kernel: String,
+    /// The file names of both, if they differ.
+    files: Option<[String; 2]>,
+}
+
+impl Ignored {
+    fn new(taken: &Kernel, ignored: &Found) -> Self {
+        let others = &ignored.kernel.packages;
+        // Missing packages contradict nothing.
+        let has_same_packages = others.is_empty() || taken.packages.is_same_content(others);
+        let names = |kernel: &Kernel| kernel.packages.file_names().join(" ");
+        Self {
+            position: ignored.position,
+            kernel: taken.to_string(),
+            files: (!has_same_packages).then(|| [names(taken), names(&ignored.kernel)]),
+        }
+    }
+
+    fn reason(&self) -> String {
+        let kernel = &self.kernel;
+        match &self.files {
+            Some([taken, ignored]) => format!("{kernel}: {taken}, not {ignored}"),
+            None => format!("{kernel}: another configuration"),
+        }
+    }
+}
+
 /// Merges the entries of each kernel that is listed more than once, and sorts by identity. If entries contradict each
-/// other, the first in canonical order is used, so the order of the list never matters. A notice names such kernels.
-pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
+/// other, the first in canonical order is used, so the order of the list never matters. A notice names such kernels,
+/// and the ignored entries are among the skipped ones.
+pub(super) fn merge_repeated(name: &str, listed: &mut Listed, lines_of: LinesOf<'_>) {
     fn rank(kernel: &Kernel) -> impl Ord + '_ {
         let (packages, config) = (&kernel.packages, &kernel.config_sha256);
         (packages.is_empty(), packages, config.is_none(), config)
@@ -200,31 +231,62 @@ pub(super) fn merge_repeated(name: &str, listed: &mut Listed) {
     // Entries that compare equal have the same content, so no stable sort is needed, which would allocate a second
     // list.
     listed.found.par_sort_unstable_by(|left, right| {
+        let positions = left.position.cmp(&right.position);
         let (left, right) = (&left.kernel, &right.kernel);
         let order = left.identity().cmp(&right.identity());
-        order.then_with(|| rank(left).cmp(&rank(right)))
+        order
+            .then_with(|| rank(left).cmp(&rank(right)))
+            .then(positions)
     });
-    let mut contradicted: Vec<String> = Vec::new();
+    let mut ignored: Vec<Ignored> = Vec::new();
     listed.found.dedup_by(|next, first| {
         let is_repeated = next.kernel.identity() == first.kernel.identity();
         if is_repeated {
             first.published = first.published.max(next.published);
             if !Arc::make_mut(&mut first.kernel).absorb(&next.kernel) {
-                let taken = first.kernel.packages.file_names().join(" ");
-                let ignored = next.kernel.packages.file_names().join(" ");
-                contradicted.push(format!("{}: {taken}, not {ignored}", first.kernel));
+                ignored.push(Ignored::new(&first.kernel, next));
             }
         }
         is_repeated
     });
-    if !contradicted.is_empty() {
-        listed.notices.push(format!(
-            "{name}: {} ignored because another entry of the same kernel has different packages (if the ignored packages \
-             are correct, set them as `headers`): {}",
-            contradicted.len(),
-            shortened(&contradicted)
-        ));
+    if ignored.is_empty() {
+        return;
     }
+    ignored.sort_by_key(|one| one.position);
+    let positions: Vec<usize> = ignored.iter().map(|one| one.position as usize).collect();
+    let lines = lines_of
+        .map(|lines_of| lines_of(&positions))
+        .unwrap_or_default();
+    let mut lines = lines.into_iter();
+    let reasons: Vec<String> = ignored
+        .iter()
+        .map(|one| match lines.next() {
+            Some(line) => format!("line {line}, {}", one.reason()),
+            None => one.reason(),
+        })
+        .collect();
+    let has_files = |one: &&Ignored| one.files.is_some();
+    let what = match ignored.iter().filter(has_files).count() {
+        0 => "another configuration",
+        files => {
+            const ADVICE: &str = "if the ignored packages are correct, set them as `headers`";
+            if files == ignored.len() {
+                &format!("different packages ({ADVICE})")
+            } else {
+                &format!("different packages or another configuration ({ADVICE})")
+            }
+        }
+    };
+    listed.notices.push(format!(
+        "{name}: {} ignored because another entry of the same kernel has {what}: {}",
+        ignored.len(),
+        shortened(&reasons)
+    ));
+    let reasons = reasons.into_iter();
+    listed.skipped.extend(
+        reasons
+            .map(|reason| format!("{name}: {reason} (another entry of the same kernel is used)")),
+    );
 }
 
 /// Joins lists into one.

@@ -72,6 +72,8 @@ struct Found {
     kernel: Arc<Kernel>,
     /// The day on which its packages were built, if the source publishes it.
     published: Option<Date>,
+    /// The position of its entry in the list, for messages: the number of the entry, or its first byte.
+    position: u32,
 }
 
 /// The content of one source.
@@ -187,7 +189,7 @@ async fn ask(
                 .await
                 .map_err(|error| error.at(source.span()))?;
             let name = format!("the mirror of `{}`", entry.name.get_ref());
-            lists::merge_repeated(&name, &mut listed);
+            lists::merge_repeated(&name, &mut listed, None);
             return Ok(listed);
         }
     };

@@ -203,6 +203,7 @@ mod tests {
         Found {
             kernel: kernel.into(),
             published: None,
+            position: 0,
         }
     }
 

@@ -80,7 +80,8 @@ impl Rows {
                 config: texts.config,
             };
             match lists::read_entry(entry, architecture, source) {
-                Ok((found, config)) => {
+                Ok((mut found, config)) => {
+                    found.position = u32::try_from(start).unwrap_or(u32::MAX);
                     if let (Some(digest), Some(config)) = (found.kernel.config_sha256, config) {
                         self.listed.configs.insert(digest, config);
                     }
@@ -95,7 +96,15 @@ impl Rows {
     fn finish(mut self) -> Result<Listed, DiscoverError> {
         if self.faults.is_empty() {
             let name = self.file.path.display().to_string();
-            lists::merge_repeated(&name, &mut self.listed);
+            let text = self.file.text.as_bytes();
+            let line_of = |start: &usize| {
+                // Empty lines can precede the row.
+                let is_end = |byte: &&u8| matches!(byte, b'\r' | b'\n');
+                let empty = text[*start..].iter().take_while(is_end).count();
+                1 + memchr::memchr_iter(b'\n', &text[..start + empty]).count()
+            };
+            let lines_of = |starts: &[usize]| starts.iter().map(line_of).collect();
+            lists::merge_repeated(&name, &mut self.listed, Some(&lines_of));
             return Ok(self.listed);
         }
         let hidden = self.faults.len().saturating_sub(SHOWN_FAULTS);

@@ -149,6 +149,7 @@ fn read_page(
         listed.found.push(Found {
             kernel: kernel.into(),
             published: None,
+            position: 0,
         });
     }
     if let Some(first) = foreign.first() {

@@ -290,6 +290,7 @@ fn selected(
         let found = Found {
             kernel: kernel.clone().into(),
             published: None,
+            position: 0,
         };
         select::takes(entry, selection, &found, context.first_seen)
     };
@@ -308,6 +309,7 @@ fn selected(
     let found_one = |kernel: Kernel| Found {
         kernel: kernel.into(),
         published: None,
+        position: 0,
     };
     Listed {
         found: kernels.into_iter().map(found_one).collect(),

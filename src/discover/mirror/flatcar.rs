@@ -89,6 +89,7 @@ pub(super) async fn discover(
                 found.push(Found {
                     kernel: kernel.into(),
                     published: None,
+                    position: 0,
                 });
             }
         }
@@ -173,6 +174,7 @@ async fn describe(
     let found = Found {
         kernel: kernel.into(),
         published: None,
+        position: 0,
     };
     Ok(Ok((found, Some(config))))
 }

@@ -94,13 +94,77 @@ fn contradictory_entries_are_counted_and_one_is_used() {
     let workspace = of_list(&repeated(&sets));
     let report = workspace.run(&["lock", "m.toml"]);
     let (_, notices) = report.split_once("--- err\n").unwrap();
-    assert_snapshot!(notices, @"list.json: 1 ignored because another entry of the same kernel has different packages (if the ignored packages are correct, set them as `headers`): amazonlinux 4.14.9-1.amzn1.x86_64 #1 amd64: x-1.rpm, not y-1.rpm");
+    assert_snapshot!(notices, @"list.json: 1 ignored because another entry of the same kernel has different packages (if the ignored packages are correct, set them as `headers`): line 1, amazonlinux 4.14.9-1.amzn1.x86_64 #1 amd64: x-1.rpm, not y-1.rpm");
     let lock = workspace.get("m.lock");
     let plan = workspace.run(&["plan", "m.toml", "--locked"]);
     assert!(plan.starts_with("exit 0\n"), "{plan}");
     workspace.put("list.json", &repeated(&[sets[1], sets[0]]));
     workspace.run(&["lock", "m.toml"]);
     assert_eq!(workspace.get("m.lock"), lock);
+}
+
+/// Every ignored entry is listed with its line, and says what differs.
+#[test]
+fn contradictory_entries_are_listed_with_their_lines() {
+    let entry = |number: u8, rest: &str| {
+        format!(
+            r#"{{"kernelversion": 1, "kernelrelease": "3000.{number}.0", "target": "flatcar", {rest}}}"#
+        )
+    };
+    let config = |text: &str| format!(r#""kernelconfigdata": "{text}""#);
+    let entries: Vec<String> = (1..=5)
+        .flat_map(|number| {
+            ["Q09ORklHX1g9eQo=", "Q09ORklHX1g9bgo="].map(|text| entry(number, &config(text)))
+        })
+        .collect();
+    let list = format!("{{\"Flatcar\": [\n{}\n]}}", entries.join(",\n"));
+    let workspace = of_list(&list);
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(
+        report.contains(
+            "list.json: 5 ignored because another entry of the same kernel has another configuration: line "
+        ) && report.contains("; and 2 more (`lock --all` lists them)"),
+        "{report}"
+    );
+    let report = workspace.run(&["lock", "m.toml", "--all"]);
+    assert_eq!(
+        report.matches("! skipped list.json: line ").count(),
+        5,
+        "{report}"
+    );
+    assert_eq!(
+        report.matches("amd64: another configuration (").count(),
+        5,
+        "{report}"
+    );
+    let json = workspace.run(&["lock", "m.toml", "--format", "json"]);
+    for number in 1..=5 {
+        let lines = [2 * number, 2 * number + 1];
+        let is_named = |line: &u8| {
+            json.contains(&format!(
+                "list.json: line {line}, flatcar 3000.{number}.0 #1 amd64"
+            ))
+        };
+        assert_eq!(
+            lines.iter().filter(|line| is_named(line)).count(),
+            1,
+            "{json}"
+        );
+    }
+    // A table is the user's own, and its lines are named too.
+    workspace.put(
+        "list.csv",
+        "target,release,headers\n\namazonlinux,4.14.9-1.amzn1.x86_64,http://a/x-1.rpm\namazonlinux,4.14.9-1.amzn1.x86_64,http://a/y-1.rpm\n",
+    );
+    workspace.put(
+        "m.toml",
+        &matrix_of("*", "{ from = \"csv\", path = \"list.csv\" }"),
+    );
+    let report = workspace.run(&["lock", "m.toml", "--all"]);
+    assert!(
+        report.contains("! skipped list.csv: line 4, amazonlinux 4.14.9-1.amzn1.x86_64 #1 amd64: x-1.rpm, not y-1.rpm ("),
+        "{report}"
+    );
 }
 
 #[test]
@@ -176,6 +240,10 @@ fn as_inline(entries: &[Entry]) -> String {
         "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"amazonlinux\"\nkernels = [{}]\n",
         kernels.join(", ")
     )
+}
+
+fn matrix_of(name: &str, source: &str) -> String {
+    format!("drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"{name}\"\nkernels = {source}\n")
 }
 
 /// Returns the lock and the plan of a matrix over these entries, for each kind of source.

@@ -266,6 +266,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         listed.found.push(Found {
             kernel: kernel.into(),
             published: package.built,
+            position: 0,
         });
     }
     repository
