@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use super::output::print;
+use super::messages::put_error;
 use super::report::Nights;
 use super::{CliError, Context};
 use crate::report::clean;
@@ -43,13 +43,11 @@ impl Step {
                 .and_then(|text| append(summary, &text)),
             None => Ok(()),
         };
-        let told = summary.and_then(|()| {
-            if self.has_annotations {
-                print(&annotations(nights))?;
-            }
-            Ok(())
-        });
-        if let Err(error) = told {
+        if self.has_annotations {
+            // On standard error, which GitHub reads too: standard output may be data.
+            put_error(&annotations(nights));
+        }
+        if let Err(error) = summary {
             context.notice(&format!(
                 "failed to write the step's summary: {error}; drivers and manifest are complete"
             ));

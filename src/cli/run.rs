@@ -209,15 +209,16 @@ impl RunArguments {
         }
         let mut planned = self.plan(context)?;
         self.publish.skip_published(context, &mut planned.plan)?;
-        self.carry_out(context, &planned, &self.out)
+        self.carry_out(context, &planned, &self.out, &Step::of_environment())
     }
 
-    /// Builds the missing artifacts of a plan in the directory `out`.
+    /// Builds the missing artifacts of a plan in the directory `out`, and reports the result to the CI system's `step`.
     pub(super) fn carry_out(
         &self,
         context: &Context,
         planned: &Planned,
         out: &Path,
+        step: &Step,
     ) -> Result<ExitStatus, CliError> {
         check_out(planned, out)?;
         let destination = self.publish.open()?;
@@ -316,7 +317,9 @@ impl RunArguments {
         }
         let compared = self.baseline.path();
         let line = || "writing reports".to_owned();
-        said_while_busy(context, line, || self.write_reports(context, compared, out));
+        said_while_busy(context, line, || {
+            self.write_reports(context, compared, out, step);
+        });
         match &baseline {
             Some(baseline) => self.baseline.compare(context, baseline, out, status),
             None => Ok(status),
@@ -337,8 +340,7 @@ impl RunArguments {
     }
 
     /// Writes the reports that flags or the CI system request. An error is only printed.
-    fn write_reports(&self, context: &Context, baseline: Option<&Path>, out: &Path) {
-        let step = Step::of_environment();
+    fn write_reports(&self, context: &Context, baseline: Option<&Path>, out: &Path, step: &Step) {
         if self.report.is_empty() && !step.wants_anything() {
             return;
         }

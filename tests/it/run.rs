@@ -10,6 +10,7 @@ mod doubles;
 mod downloads;
 mod failures;
 mod flatcar;
+mod known;
 mod merge;
 mod named;
 mod names;

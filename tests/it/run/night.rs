@@ -344,9 +344,10 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
         stderr.contains("failed to write the report html=/proc/nowhere/night.html"),
         "{stderr}"
     );
+    assert_eq!(stdout, "");
     assert!(
-        stdout.contains("::error title=compile::2 artifacts: main.c: unknown type name 'foo'"),
-        "{stdout}"
+        stderr.contains("::error title=compile::2 artifacts: main.c: unknown type name 'foo'"),
+        "{stderr}"
     );
     let read = |name: &str| std::fs::read_to_string(grid.path(name)).unwrap();
     assert!(read("summary.md").contains("| failed | 2 |"));

@@ -1,0 +1,68 @@
+//! Tests of `[[known_failure]]` rules where other features meet them: parts of a plan, baselines, pages, CI systems.
+
+use serde_json::{Value, json};
+
+use support::grid::{Grid, rule};
+
+const FOO: &str = "main.c:7:3: error: unknown type name 'foo'\n";
+
+/// A grid of four kernels, of which two modules do not compile; `rules` are added to its matrix.
+fn broken(rules: &str) -> Grid {
+    let grid = Grid::of_four();
+    with_rules(&grid, rules);
+    fail(&grid);
+    grid
+}
+
+fn with_rules(grid: &Grid, rules: &str) {
+    let matrix = grid.matrix(&["1", "2", "3", "4"]);
+    grid.write_matrix(&format!("{matrix}\n{rules}"));
+}
+
+fn fail(grid: &Grid) {
+    let then = json!({ "code": 2, "log": FOO });
+    grid.fake(&[rule("module *6.1.[23]-1*", &then)]);
+}
+
+/// Runs the program as a step of GitHub; returns the exit code, standard output and standard error.
+fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
+    let mut program = grid.program(words);
+    program.env("GITHUB_ACTIONS", "true");
+    program.env("GITHUB_STEP_SUMMARY", grid.path("summary.md"));
+    let output = program.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code().unwrap(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+fn read(grid: &Grid, name: &str) -> String {
+    std::fs::read_to_string(grid.path(name)).unwrap()
+}
+
+#[test]
+fn annotations_are_not_mixed_with_data() {
+    let grid = broken("");
+    let words = ["run", "matrix.toml", "--executor", "fake"];
+    let (code, events, text) = say(&grid, &[&words[..], &["--message-format", "json"]].concat());
+    assert_eq!(code, 1);
+    for line in events.lines() {
+        serde_json::from_str::<Value>(line).unwrap();
+    }
+    let annotation = "::error title=compile::2 artifacts: main.c: unknown type name 'foo'";
+    let is_annotation = |line: &&str| line.starts_with(annotation);
+    assert_eq!(text.lines().filter(is_annotation).count(), 1, "{text}");
+}
+
+#[test]
+fn compilers_tells_the_ci_system_about_the_chosen_compilers_only() {
+    let grid = broken("");
+    let words = ["compilers", "matrix.toml", "--executor", "fake"];
+    let (code, table, text) = say(&grid, &[&words[..], &["--format", "json"]].concat());
+    assert_eq!(code, 1, "{text}");
+    serde_json::from_str::<Value>(&table).unwrap();
+    assert_eq!(text.matches("::error").count(), 1, "{text}");
+    assert_eq!(read(&grid, "summary.md").matches("# Drivers:").count(), 1);
+}
