@@ -14,8 +14,8 @@ use crate::text::separated;
 
 /// Compare two runs, artifact by artifact
 ///
-/// A change is one of: regressed, new-failure, lost, still-failing, fixed, new, renamed, gone, unknown (one of the runs was
-/// interrupted, or about a part of its plan), unchanged. Failures are grouped by what they have in common.
+/// A change is one of: regressed, new-failure, lost, still-failing, known-failure (it fails as a `[[known_failure]]`
+/// expects), fixed, new, renamed, gone, unknown (one of the runs was interrupted, or about a part of its plan), unchanged. Failures are grouped by what they have in common.
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
     /// The baseline: a manifest, the output directory of a run, a directory with those of its shards, or the URL of a

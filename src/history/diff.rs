@@ -31,6 +31,8 @@ pub enum Change {
     Lost,
     /// Failed before, and fails now.
     StillFailing,
+    /// Fails now, as a rule expects, whatever it was before.
+    KnownFailure,
     /// Failed before, built now.
     Fixed,
     /// Wanted for the first time, and built.
@@ -47,11 +49,12 @@ pub enum Change {
 
 impl Change {
     /// Every change, in the order of reports.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Regressed,
         Self::NewFailure,
         Self::Lost,
         Self::StillFailing,
+        Self::KnownFailure,
         Self::Fixed,
         Self::New,
         Self::Renamed,
@@ -67,6 +70,7 @@ impl Change {
             Self::NewFailure => "new-failure",
             Self::Lost => "lost",
             Self::StillFailing => "still-failing",
+            Self::KnownFailure => "known-failure",
             Self::Fixed => "fixed",
             Self::New => "new",
             Self::Renamed => "renamed",
@@ -186,7 +190,9 @@ impl Diff {
 
     /// Returns true if both runs have artifacts, but none in common: they are of different plans.
     pub fn is_of_different_grids(&self) -> bool {
-        let came = self.count(Change::New) + self.count(Change::NewFailure);
+        let is_new = |one: &&Changed| one.change == Change::KnownFailure && one.before.is_none();
+        let known = self.changes.iter().filter(is_new).count();
+        let came = self.count(Change::New) + self.count(Change::NewFailure) + known;
         let went = self.count(Change::Lost) + self.count(Change::Gone);
         came > 0 && went > 0 && came + went == self.counts.values().sum::<usize>()
     }
@@ -197,6 +203,8 @@ impl Diff {
 enum State {
     There,
     Failing,
+    /// The artifact fails as a rule expects.
+    Known,
     /// The run did not reach the artifact.
     Unknown,
     /// The artifact was not wanted.
@@ -206,7 +214,8 @@ enum State {
 fn state(status: Status) -> State {
     match status {
         Status::Built | Status::Cached => State::There,
-        Status::Failed | Status::Error | Status::Unresolvable | Status::Known => State::Failing,
+        Status::Failed | Status::Error | Status::Unresolvable => State::Failing,
+        Status::Known => State::Known,
         Status::Cancelled | Status::NotRun => State::Unknown,
         Status::Excluded => State::Absent,
     }
@@ -214,18 +223,20 @@ fn state(status: Status) -> State {
 
 /// Returns the change of an artifact from one state to another.
 fn change(before: State, now: State) -> Option<Change> {
-    use State::{Absent, Failing, There, Unknown};
+    use State::{Absent, Failing, Known, There, Unknown};
     Some(match (before, now) {
         (Absent, Absent) => return None,
         (Unknown, _) | (_, Unknown) => Change::Unknown,
+        // Not a regression, a new failure or a continuing one: these changes are for unexpected failures.
+        (_, Known) => Change::KnownFailure,
         (Absent, There) => Change::New,
         (Absent, Failing) => Change::NewFailure,
         (There, There) => Change::Unchanged,
         (There, Failing) => Change::Regressed,
         (There, Absent) => Change::Lost,
-        (Failing, There) => Change::Fixed,
-        (Failing, Failing) => Change::StillFailing,
-        (Failing, Absent) => Change::Gone,
+        (Failing | Known, There) => Change::Fixed,
+        (Failing | Known, Failing) => Change::StillFailing,
+        (Failing | Known, Absent) => Change::Gone,
     })
 }
 

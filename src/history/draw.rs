@@ -95,10 +95,10 @@ pub fn draw_markdown(diff: &Diff) -> String {
     text
 }
 
-/// Returns since when the artifacts of a still failing group have been failing.
+/// Returns since when the artifacts of a group have been failing, unless the group is new.
 fn since(group: &Group) -> String {
     match group.failing_since {
-        Some(at) if group.change == Change::StillFailing => {
+        Some(at) if matches!(group.change, Change::StillFailing | Change::KnownFailure) => {
             format!(" (since {})", at.strftime("%Y-%m-%d"))
         }
         _ => String::new(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::driver::Artifact;
-use driverkit_matrix::event::{BuildReport, InputReport};
+use driverkit_matrix::event::{ArtifactReport, BuildReport, InputReport};
 use driverkit_matrix::failure::{Failure, FailureClass, Phase, Status};
 use driverkit_matrix::history::{Change, Diff, Night, diff, draw_markdown, draw_text, suggest};
 use driverkit_matrix::kernel::Architecture;
@@ -28,6 +28,7 @@ enum Outcome {
     Built,
     Cached,
     Failed,
+    Known,
     NotRun,
 }
 
@@ -43,6 +44,10 @@ fn record(kernel: Kernel) -> BuildRecord {
         Outcome::Built => there(&build, Artifact::Module, Status::Built),
         Outcome::Cached => there(&build, Artifact::Module, Status::Cached),
         Outcome::Failed => missing(&build, Artifact::Module, &failure(&release)),
+        Outcome::Known => ArtifactReport {
+            status: Status::Known,
+            ..missing(&build, Artifact::Module, &failure(&release))
+        },
         Outcome::NotRun => not_run(&build, Artifact::Module),
     };
     BuildRecord::from(&BuildReport {
@@ -84,7 +89,7 @@ fn changes(diff: &Diff) -> Vec<(String, Change)> {
 
 #[test]
 fn every_pair_of_states_has_its_change() {
-    use Outcome::{Built, Cached, Failed, NotRun};
+    use Outcome::{Built, Cached, Failed, Known, NotRun};
     for (before, now, expected) in [
         (None, Some(Built), Change::New),
         (None, Some(Failed), Change::NewFailure),
@@ -94,6 +99,14 @@ fn every_pair_of_states_has_its_change() {
         (Some(Failed), Some(Built), Change::Fixed),
         (Some(Failed), Some(Failed), Change::StillFailing),
         (Some(Failed), None, Change::Gone),
+        (None, Some(Known), Change::KnownFailure),
+        (Some(Built), Some(Known), Change::KnownFailure),
+        (Some(Failed), Some(Known), Change::KnownFailure),
+        (Some(Known), Some(Known), Change::KnownFailure),
+        (Some(Known), Some(Failed), Change::StillFailing),
+        (Some(Known), Some(Built), Change::Fixed),
+        (Some(Known), None, Change::Gone),
+        (Some(NotRun), Some(Known), Change::Unknown),
         (Some(NotRun), Some(Built), Change::Unknown),
         (Some(Failed), Some(NotRun), Change::Unknown),
     ] {
@@ -305,6 +318,7 @@ fn kernels() -> impl Strategy<Value = Vec<Kernel>> {
         Just(Outcome::Built),
         Just(Outcome::Cached),
         Just(Outcome::Failed),
+        Just(Outcome::Known),
         Just(Outcome::NotRun)
     ];
     let kernel = (0_u8..8, outcome, 0_u8..4).prop_map(|(number, outcome, package)| Kernel {
@@ -350,6 +364,7 @@ fn naive(old: &[Kernel], new: &[Kernel], stopped: (bool, bool)) -> Vec<(u8, Chan
             (Some(_), Some(now)) if now.outcome == Outcome::NotRun => Change::Unknown,
             (None, Some(_)) if stopped.0 => Change::Unknown,
             (Some(_), None) if stopped.1 => Change::Unknown,
+            (_, Some(now)) if now.outcome == Outcome::Known => Change::KnownFailure,
             (None, Some(now)) if is_there(&now) => Change::New,
             (None, Some(_)) => Change::NewFailure,
             (Some(before), None) if is_there(&before) => Change::Lost,

@@ -24,6 +24,10 @@ fn fail(grid: &Grid) {
     grid.fake(&[rule("module *6.1.[23]-1*", &then)]);
 }
 
+fn known(kernel: &str) -> String {
+    format!("[[known_failure]]\nkernel = \"{kernel}\"\nreason = \"it lacks foo\"\n")
+}
+
 /// Runs the program as a step of GitHub; returns the exit code, standard output and standard error.
 fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
     let mut program = grid.program(words);
@@ -40,6 +44,33 @@ fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
 
 fn read(grid: &Grid, name: &str) -> String {
     std::fs::read_to_string(grid.path(name)).unwrap()
+}
+
+#[test]
+fn known_failure_is_no_regression() {
+    let grid = Grid::of_four();
+    assert_eq!(grid.run(&[]).0, 0);
+    std::fs::copy(grid.path("out/manifest.json"), grid.path("old.json")).unwrap();
+    grid.write_driver("driver", "other");
+    fail(&grid);
+    with_rules(&grid, &known("6.1.[23]-1*"));
+    let all = "regressed,new-failure,lost,still-failing";
+    let words = ["--baseline", "old.json", "--fail-on", all];
+    let (code, text) = grid.run(&words);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("known-failure        2"), "{text}");
+    let words = ["diff", "old.json", "out", "--fail-on", all];
+    let (code, text, _) = say(&grid, &words);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("2 x compile: main.c: unknown type"), "{text}");
+    let words = ["diff", "old.json", "out", "--fail-on", "known-failure"];
+    assert_eq!(say(&grid, &words).0, 1);
+    let (_, page, _) = say(&grid, &["report", "--baseline", "old.json"]);
+    assert!(page.contains(">0 broke</strong>"), "{page}");
+    // Without the rule, the failures have not been fixed, and count again.
+    with_rules(&grid, "");
+    let words = ["--baseline", "out", "--fail-on", "still-failing"];
+    assert_eq!(grid.run(&words).0, 1);
 }
 
 #[test]
