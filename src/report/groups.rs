@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::signature::signature;
 use super::text::failure_text;
 use crate::event::BuildReport;
-use crate::failure::{FailureClass, Phase};
+use crate::failure::{FailureClass, Phase, Status};
 use crate::plan::BuildId;
 
 /// The number of builds that are listed for each group.
@@ -21,6 +21,8 @@ pub(super) struct Group {
     servers: Option<String>,
     /// The number of artifacts whose failure is cached from an earlier run.
     pub(super) as_before: usize,
+    /// True if a rule expects them; known and unexpected failures are never in one group.
+    pub(super) is_known: bool,
     /// The first builds of the group by ID, each with the failure text and the log.
     pub(super) samples: BTreeMap<BuildId, (String, Option<PathBuf>)>,
 }
@@ -38,7 +40,7 @@ impl Group {
 
 /// All failures of a run.
 #[derive(Default)]
-pub(super) struct Groups(HashMap<(FailureClass, Phase, String), Group>);
+pub(super) struct Groups(HashMap<(FailureClass, Phase, String, bool), Group>);
 
 impl Groups {
     /// Adds the failures of a finished build.
@@ -54,9 +56,11 @@ impl Groups {
             let signature = signature(failure, report.into());
             let is_download = failure.class == FailureClass::Download;
             let servers = is_download.then(|| format!("{}: {signature}", failure.class));
-            let key = (failure.class, failure.phase, signature);
+            let is_known = artifact.status == Status::Known;
+            let key = (failure.class, failure.phase, signature, is_known);
             let group = self.0.entry(key).or_default();
             group.servers = servers;
+            group.is_known = is_known;
             group.artifacts += 1;
             group.as_before += usize::from(artifact.failure_is_cached);
             let sample = || (failure_text(failure), artifact.log.clone());
@@ -76,7 +80,7 @@ impl Groups {
         groups.sort_unstable_by_key(|(key, group)| (std::cmp::Reverse(group.artifacts), *key));
         groups
             .into_iter()
-            .map(|((_, phase, _), group)| (*phase, group))
+            .map(|((_, phase, ..), group)| (*phase, group))
             .collect()
     }
 }

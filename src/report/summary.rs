@@ -171,8 +171,9 @@ impl Summary {
             all if all == group.artifacts => ", as before".to_owned(),
             some => format!(", {} as before", separated(some)),
         };
+        let known = if group.is_known { ", known" } else { "" };
         lines.push(format!(
-            "  {} x {text} ({phase}{as_before})",
+            "  {} x {text} ({phase}{as_before}{known})",
             separated(group.artifacts)
         ));
         let named = if is_short { 1 } else { SAMPLES };

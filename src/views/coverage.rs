@@ -61,7 +61,7 @@ pub struct SignatureGroup<'a> {
     pub signature: String,
     /// The builds with their artifacts, in the order of the manifest.
     pub members: Vec<(&'a BuildRecord, &'a ArtifactReport)>,
-    /// True if all of them are known failures.
+    /// True if they are known failures. Known and unexpected failures are never in one group.
     pub is_known: bool,
 }
 
@@ -94,7 +94,7 @@ pub struct Failures<'a> {
 impl<'a> Failures<'a> {
     /// Groups the failures of a night; an interrupted build is not a failure.
     pub fn of(manifest: &'a Manifest) -> Self {
-        let mut groups: BTreeMap<(FailureClass, Phase, String), SignatureGroup<'a>> =
+        let mut groups: BTreeMap<(FailureClass, Phase, String, bool), SignatureGroup<'a>> =
             BTreeMap::new();
         for build in &manifest.builds {
             for artifact in &build.artifacts {
@@ -105,15 +105,15 @@ impl<'a> Failures<'a> {
                     continue;
                 }
                 let signature = signature(failure, build.into());
-                let key = (failure.class, failure.phase, signature.clone());
+                let is_known = artifact.status == Status::Known;
+                let key = (failure.class, failure.phase, signature.clone(), is_known);
                 let group = groups.entry(key).or_insert_with(|| SignatureGroup {
                     class: failure.class,
                     phase: failure.phase,
                     signature,
                     members: Vec::new(),
-                    is_known: true,
+                    is_known,
                 });
-                group.is_known &= artifact.status == Status::Known;
                 group.members.push((build, artifact));
             }
         }
@@ -130,10 +130,8 @@ impl<'a> Failures<'a> {
 
     /// Returns the number of failing artifacts that are known failures.
     pub fn known(&self) -> usize {
-        let members = self.groups.iter().flat_map(|group| &group.members);
-        members
-            .filter(|(_, artifact)| artifact.status == Status::Known)
-            .count()
+        let groups = self.groups.iter().filter(|group| group.is_known);
+        groups.map(|group| group.members.len()).sum()
     }
 
     /// Returns the number of failing artifacts.

@@ -21,7 +21,6 @@ pub(super) fn push_cards(
     let manifest = subject.manifest;
     let there = PastNight::of(manifest).there();
     let planned = manifest.totals.artifacts_planned;
-    // A group may contain both known and unexpected failures.
     let unexpected = failures.count() - failures.known();
     text.push_str("<ul class=\"cards\">\n");
     let class = if unexpected == 0 && there > 0 {

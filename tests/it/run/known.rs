@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use support::grid::{Grid, rule};
 
 const FOO: &str = "main.c:7:3: error: unknown type name 'foo'\n";
+const THIRD: &str = "one/x86_64/debian_6.1.3-1-amd64_1";
 
 /// A grid of four kernels, of which two modules do not compile; `rules` are added to its matrix.
 fn broken(rules: &str) -> Grid {
@@ -96,4 +97,33 @@ fn compilers_tells_the_ci_system_about_the_chosen_compilers_only() {
     serde_json::from_str::<Value>(&table).unwrap();
     assert_eq!(text.matches("::error").count(), 1, "{text}");
     assert_eq!(read(&grid, "summary.md").matches("# Drivers:").count(), 1);
+}
+
+#[test]
+fn known_failures_are_counted_apart_from_others_like_them() {
+    let grid = broken(&known("6.1.2-1*"));
+    let words = ["run", "matrix.toml", "--executor", "fake"];
+    let (code, _, text) = say(&grid, &words);
+    assert_eq!(code, 1);
+    let annotation = format!(
+        "::error title=compile::1 artifact: main.c: unknown type name 'foo', such as {THIRD}\n"
+    );
+    assert!(text.contains(&annotation), "{text}");
+    let summary = read(&grid, "summary.md");
+    assert!(summary.contains("| 1 | compile | main.c: "), "{summary}");
+    assert!(
+        summary.contains("| 1 | compile, known | main.c: "),
+        "{summary}"
+    );
+    let (_, page, _) = say(&grid, &["report"]);
+    let group = "<strong>1</strong> × compile";
+    assert_eq!(page.matches(group).count(), 2, "{page}");
+    assert!(
+        text.contains("1 x compile: main.c:7: unknown type name 'foo' (module)\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("1 x compile: main.c:7: unknown type name 'foo' (module, known)\n"),
+        "{text}"
+    );
 }
