@@ -8,7 +8,7 @@ use super::groups::{Group, Groups};
 use super::manifest::exit_reason;
 use super::text::duration;
 use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
-use crate::event::{DoubleResult, Event, EventKind, ProofResult, RunFacts};
+use crate::event::{DoubleResult, Event, EventKind, Finding, ProofResult, RunFacts};
 use crate::failure::{Phase, Status};
 use crate::plan::BuildId;
 use crate::text::{count, separated};
@@ -31,6 +31,7 @@ pub struct Summary {
     proofs: BTreeMap<ProofResult, usize>,
     doubles: BTreeMap<DoubleResult, usize>,
     stopping: Option<String>,
+    findings: Vec<Finding>,
 }
 
 /// Artifacts whose loader name belongs to another kernel.
@@ -54,6 +55,7 @@ impl Summary {
             proofs: BTreeMap::new(),
             doubles: BTreeMap::new(),
             stopping: None,
+            findings: Vec::new(),
         }
     }
 
@@ -75,6 +77,7 @@ impl Summary {
         self.push_doubles(&mut lines);
         self.push_failures(&mut lines, style);
         self.push_taken_names(&mut lines, style);
+        self.push_findings(&mut lines, style);
         push_left_out(&mut lines, facts, style);
         let out = self.out.display();
         lines.push(String::new());
@@ -161,6 +164,23 @@ impl Summary {
         ));
         for (build, other) in samples.iter().take(SAMPLES) {
             lines.push(format!("      {build}: name taken by {other}"));
+        }
+    }
+
+    fn push_findings(&self, lines: &mut Vec<String>, style: Style) {
+        if self.findings.is_empty() {
+            return;
+        }
+        lines.push(String::new());
+        lines.push(style.strong("outdated rules"));
+        for Finding { place, message, .. } in self.findings.iter().take(GROUPS) {
+            lines.push(format!("  {}: {}", clean(place), clean(message)));
+        }
+        if self.findings.len() > GROUPS {
+            let more = separated(self.findings.len() - GROUPS);
+            lines.push(format!(
+                "  and {more} other outdated rules: see `driverkit-matrix known`"
+            ));
         }
     }
 
@@ -258,6 +278,7 @@ impl Reporter for Summary {
                 }
                 self.groups.add(report);
             }
+            EventKind::Found(finding) => self.findings.push(finding.clone()),
             EventKind::Stopping { reason } => self.stopping = Some(reason.clone()),
             EventKind::RunFinished {
                 duration,

@@ -19,6 +19,7 @@ use self::missing::push_missing;
 use super::coverage::{Cell, Coverage, Failures, SignatureGroup};
 use super::proofs::Proofs;
 use super::subject::{Subject, View, rebuild_command};
+use crate::event::Finding;
 use crate::report::BuildRecord;
 use crate::text::{count, separated};
 
@@ -72,6 +73,7 @@ fn page(subject: &Subject<'_>) -> io::Result<String> {
             )),
     );
     push_cards(&mut text, subject, &failures, &proofs);
+    push_findings(&mut text, &manifest.findings);
     push_changes(&mut text, subject);
     push_coverage(&mut text, &coverage);
     push_proofs(&mut text, &proofs);
@@ -87,6 +89,27 @@ fn page(subject: &Subject<'_>) -> io::Result<String> {
         include_str!("page.js"),
     );
     Ok(text)
+}
+
+/// Adds the rules of the matrices that are out of date.
+fn push_findings(text: &mut String, findings: &[Finding]) {
+    if findings.is_empty() {
+        return;
+    }
+    text.push_str("<section id=\"findings\"><h2>Outdated rules</h2>\n<ul>\n");
+    for Finding { place, message, .. } in findings.iter().take(SHOWN) {
+        let _ = writeln!(
+            text,
+            "<li class=\"warn\">{}: {}</li>",
+            escape(place),
+            escape(message)
+        );
+    }
+    let more = findings.len().saturating_sub(SHOWN);
+    if more > 0 {
+        let _ = writeln!(text, "<li>and {}</li>", count(more, "more rule"));
+    }
+    text.push_str("</ul></section>\n");
 }
 
 fn push_changes(text: &mut String, subject: &Subject<'_>) {

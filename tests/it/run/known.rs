@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use driverkit_matrix::report::read_manifest;
 use support::grid::{Grid, rule};
 
 const FOO: &str = "main.c:7:3: error: unknown type name 'foo'\n";
@@ -45,6 +46,22 @@ fn say(grid: &Grid, words: &[&str]) -> (i32, String, String) {
 
 fn read(grid: &Grid, name: &str) -> String {
     std::fs::read_to_string(grid.path(name)).unwrap()
+}
+
+#[test]
+fn outdated_rules_are_in_the_summary_and_on_the_page() {
+    let grid = broken(&format!("{}{}", known("6.1.1-1*"), known("5.*")));
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 1);
+    let (_, page, _) = say(&grid, &["report"]);
+    let manifest = read_manifest(&grid.path("out")).unwrap();
+    assert_eq!(manifest.findings.len(), 2);
+    for finding in &manifest.findings {
+        let line = format!("{}: {}", finding.place, finding.message);
+        assert!(text.contains(&line), "{text}");
+        assert!(page.contains(&line), "{page}");
+    }
+    assert!(text.contains("outdated rules"), "{text}");
 }
 
 #[test]
