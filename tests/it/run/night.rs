@@ -273,6 +273,10 @@ fn invalid_known_failure_rules_are_refused_with_their_place() {
             "class = \"bad\"\nreason = \"a\"",
             "unknown failure class `bad`",
         ),
+        (
+            "class = [\"compile\", \"cancelled\"]\nreason = \"a\"",
+            "`cancelled` says nothing about an artifact",
+        ),
         ("kernel = \"6.*\"", "`reason` is missing"),
         ("reason = \"a\"", "the rule would match every failure"),
         (
