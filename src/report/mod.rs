@@ -65,7 +65,7 @@ pub use manifest::{
     write_manifest,
 };
 pub use progress::{PlainProgress, progress};
-pub use signature::{BuildNames, signature};
+pub use signature::{BuildNames, signature, signature_expression};
 pub use single::{Detail, SingleProgress};
 pub use status::{RunState, RunStatus, RunningBuild, draw_status, run_status};
 pub use stream::JsonLines;
