@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::civil::Date;
+use regex::Regex;
 
 use crate::event::{ArtifactReport, BuildReport, Finding, FindingKind, KnownBy};
 use crate::failure::{Failure, FailureClass, Status};
@@ -117,18 +118,12 @@ impl Rule {
             failure.class != FailureClass::Cancelled
                 && (self.demands.classes.is_empty()
                     || self.demands.classes.contains(&failure.class))
-                && self.has_message(failure)
+                && self
+                    .demands
+                    .message
+                    .as_ref()
+                    .is_none_or(|pattern| has_message(failure, pattern))
         })
-    }
-
-    fn has_message(&self, failure: &Failure) -> bool {
-        let Some(pattern) = &self.demands.message else {
-            return true;
-        };
-        let first_error = failure.first_error.as_ref();
-        let first_error = first_error.map(|error| format!("{}: {}", error.file, error.message));
-        pattern.is_match(&failure.message)
-            || first_error.is_some_and(|error| pattern.is_match(&error))
     }
 
     fn finding(&self, seen: &Seen, is_whole: bool) -> Option<Finding> {
@@ -159,6 +154,13 @@ impl Rule {
             message,
         })
     }
+}
+
+/// Returns true if the message or the first error of a failure matches.
+pub(super) fn has_message(failure: &Failure, pattern: &Regex) -> bool {
+    let first_error = failure.first_error.as_ref();
+    let first_error = first_error.map(|error| format!("{}: {}", error.file, error.message));
+    pattern.is_match(&failure.message) || first_error.is_some_and(|error| pattern.is_match(&error))
 }
 
 fn known_by(rule: &KnownFailure) -> KnownBy {

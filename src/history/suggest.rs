@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::known::has_message;
 use super::{Night, NightArtifact};
 use crate::driver::DriverVersion;
 use crate::failure::{FailureClass, Status};
 use crate::kernel::{KernelRelease, TargetId};
-use crate::report::{clean, signature};
+use crate::matrix::message_pattern;
+use crate::report::{clean, signature_expression};
 use crate::text::count;
 
 /// The maximum number of patterns of a rule on one line.
@@ -17,11 +19,12 @@ const ON_A_LINE: usize = 4;
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Group<'a> {
     class: FailureClass,
-    signature: String,
+    /// A regular expression for their messages.
+    message: String,
     target: &'a TargetId,
 }
 
-/// Returns rules in TOML for the failures of a night that no rule expects: one for each signature and target, with
+/// Returns rules in TOML for the failures of a night that no rule expects: one for each signature and target, with the architectures and
 /// the narrowest ranges of releases that contain the failures but no successful build.
 pub fn suggest(night: &Night) -> String {
     let mut groups: BTreeMap<Group<'_>, Vec<&NightArtifact>> = BTreeMap::new();
@@ -34,7 +37,7 @@ pub fn suggest(night: &Night) -> String {
         }
         let group = Group {
             class: failure.class,
-            signature: signature(failure, row.id.names(&row.build_id)),
+            message: signature_expression(failure, row.id.names(&row.build_id)),
             target: &row.id.kernel.target,
         };
         groups.entry(group).or_default().push(row);
@@ -51,6 +54,10 @@ pub fn suggest(night: &Night) -> String {
 fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], night: &Night) {
     let drivers: BTreeSet<&DriverVersion> = rows.iter().map(|row| &row.id.driver_version).collect();
     let artifacts: BTreeSet<&str> = rows.iter().map(|row| row.id.artifact.as_str()).collect();
+    let architectures: BTreeSet<&str> = rows
+        .iter()
+        .map(|row| row.id.kernel.architecture.as_str())
+        .collect();
     let releases: BTreeSet<&KernelRelease> =
         rows.iter().map(|row| &row.id.kernel.release).collect();
     let built: BTreeSet<&KernelRelease> = night
@@ -59,6 +66,7 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
         .filter(|row| row.status.is_success() && row.id.kernel.target == *group.target)
         .filter(|row| drivers.contains(&row.id.driver_version))
         .filter(|row| artifacts.contains(row.id.artifact.as_str()))
+        .filter(|row| architectures.contains(row.id.kernel.architecture.as_str()))
         .map(|row| &row.id.kernel.release)
         .collect();
     // Writing to a String cannot fail.
@@ -72,12 +80,16 @@ fn push_rule(text: &mut String, group: &Group<'_>, rows: &[&NightArtifact], nigh
     text.push_str("[[known_failure]]\n");
     let _ = writeln!(text, "target = {}", quoted(group.target.as_str()));
     let _ = writeln!(text, "kernel = {}", kernels(&releases, &built));
+    let architectures: Vec<String> = architectures.iter().map(|one| quoted(one)).collect();
+    let _ = writeln!(text, "architecture = [{}]", architectures.join(", "));
     let drivers: Vec<String> = drivers.iter().map(|one| quoted(one.as_str())).collect();
     let _ = writeln!(text, "driver = [{}]", drivers.join(", "));
     let artifacts: Vec<String> = artifacts.iter().map(|one| quoted(one)).collect();
     let _ = writeln!(text, "artifact = [{}]", artifacts.join(", "));
     let _ = writeln!(text, "class = {}", quoted(group.class.as_str()));
-    let _ = writeln!(text, "message = {}", quoted(&expression(&group.signature)));
+    if matches_all(&clean(&group.message), rows) {
+        let _ = writeln!(text, "message = {}", quoted(&group.message));
+    }
     text.push_str("reason = \"\"  # why is this expected?\n# link = \"\"\n# owner = \"\"\n# expires = 2027-01-31\n\n");
 }
 
@@ -128,12 +140,13 @@ fn of_stretch(stretch: &[&KernelRelease], others: &[&KernelRelease]) -> Vec<Stri
     stretch.iter().map(ToString::to_string).collect()
 }
 
-/// Returns a regular expression for a signature.
-fn expression(signature: &str) -> String {
-    regex::escape(signature)
-        .replace(r"\*", ".*")
-        .replace(r"\#", "[0-9a-f]+")
-        .replace('#', "[0-9a-f]+")
+/// Returns true if a rule with this message matches all failures: it may be too large, or the messages may have
+/// characters that a matrix cannot show.
+fn matches_all(message: &str, rows: &[&NightArtifact]) -> bool {
+    message_pattern(message).is_ok_and(|pattern| {
+        let mut failures = rows.iter().filter_map(|row| row.failure.as_deref());
+        failures.all(|failure| has_message(failure, &pattern))
+    })
 }
 
 /// Returns a TOML string.

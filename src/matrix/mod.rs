@@ -23,6 +23,7 @@ pub use attestation::Attestation;
 pub use index::SelectorIndex;
 pub use pattern::{ParsePatternError, Pattern};
 pub use read::{hint_for_target, read};
+pub use rules::message_pattern;
 pub use selector::Selector;
 pub use settings::{Prove, Settings, parse_lease, parse_size, parse_time};
 pub use signing::Signing;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use jiff::civil::Date;
-use regex::RegexBuilder;
+use regex::{Regex, RegexBuilder};
 use toml::Spanned;
 use toml::de::DeValue;
 
@@ -165,6 +165,11 @@ pub(super) fn read_override(reader: &mut Reader, mut table: Section<'_>) -> Over
 /// The maximum compiled size of a regular expression in bytes: far more than a message needs, and compiled quickly.
 const REGEX_BYTES: usize = 1 << 20;
 
+/// Compiles the regular expression for the message of a known failure.
+pub fn message_pattern(text: &str) -> Result<Regex, regex::Error> {
+    RegexBuilder::new(text).size_limit(REGEX_BYTES).build()
+}
+
 pub(super) fn read_known_failure(
     reader: &mut Reader,
     mut table: Section<'_>,
@@ -178,10 +183,7 @@ pub(super) fn read_known_failure(
         .collect();
     let classes = read_classes(reader, &mut table);
     let message = table.parsed(reader, "message", "a regular expression", |text| {
-        RegexBuilder::new(text)
-            .size_limit(REGEX_BYTES)
-            .build()
-            .map_err(|error| format!("invalid regular expression: {error}"))
+        message_pattern(text).map_err(|error| format!("invalid regular expression: {error}"))
     });
     let reason = table.text(reader, "reason", "a string");
     if table.value("reason").is_none() {

@@ -38,5 +38,6 @@ mod run;
 mod samples;
 mod silence;
 mod sources;
+mod suggested;
 mod terminal;
 mod verify;
