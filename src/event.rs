@@ -87,6 +87,8 @@ pub enum EventKind {
     },
     /// The results contradict a rule of a matrix.
     Found(Finding),
+    /// The same for the part of the plan that the run is about; the rest of the plan may refute it.
+    FoundInPart(Finding),
     /// Last event of a run.
     RunFinished {
         /// Wall time.

@@ -100,12 +100,12 @@ impl KnownFailures {
         }
     }
 
-    /// Returns the problems of the rules. Only a run of the whole plan can find that nothing fails as a rule expects.
-    pub fn findings(&self, is_whole: bool) -> Vec<Finding> {
+    /// Returns the problems of the rules, as if the results so far were those of the whole plan.
+    pub fn findings(&self) -> Vec<Finding> {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let rules = self.rules.iter().zip(seen.iter());
         rules
-            .filter_map(|(rule, seen)| rule.finding(seen, is_whole))
+            .filter_map(|(rule, seen)| rule.finding(seen))
             .collect()
     }
 }
@@ -126,7 +126,7 @@ impl Rule {
         })
     }
 
-    fn finding(&self, seen: &Seen, is_whole: bool) -> Option<Finding> {
+    fn finding(&self, seen: &Seen) -> Option<Finding> {
         let reason = &self.known.reason;
         let (kind, message) = match (self.demands.expires, &seen.passed) {
             (Some(day), _) if self.is_expired => (
@@ -136,13 +136,13 @@ impl Rule {
                     seen.matched
                 ),
             ),
-            (_, Some(build)) if seen.matched == 0 && is_whole => (
+            (_, Some(build)) if seen.matched == 0 => (
                 FindingKind::UnexpectedPass,
                 format!(
                     "an artifact that this [[known_failure]] ({reason}) expects to fail was built, such as {build}"
                 ),
             ),
-            (_, None) if seen.matched == 0 && is_whole => (
+            (_, None) if seen.matched == 0 => (
                 FindingKind::Unused,
                 format!("this [[known_failure]] ({reason}) matches nothing"),
             ),

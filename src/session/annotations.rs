@@ -24,10 +24,10 @@ impl Annotations {
         }
     }
 
-    /// Returns problems with the `[[known_failure]]` rules, after every build was reported. For a run of the whole
-    /// plan, this includes unused rules.
-    pub fn findings(&self, is_whole: bool) -> Vec<Finding> {
-        self.known.findings(is_whole)
+    /// Returns problems with the `[[known_failure]]` rules, after every build was reported, as if these were all builds
+    /// of the plan.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.known.findings()
     }
 }
 

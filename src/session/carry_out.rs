@@ -14,7 +14,7 @@ use super::toolchains::infrastructure;
 use crate::digest::Sha256;
 use crate::engine::{Events, Stop, StopReason};
 use crate::error::chain;
-use crate::event::{BuildReport, Event, EventKind, HostFacts, NO_EXECUTOR, RunFacts};
+use crate::event::{BuildReport, Event, EventKind, FindingKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
 use crate::exit::ExitStatus;
 use crate::fetch::Activity;
@@ -104,8 +104,14 @@ fn note_of_kernels(run: &Run) -> Option<String> {
 
 /// Sends the findings of the matrices' rules, if any, and the end of the run.
 fn tell_end(events: &Events, findings: Option<&Annotations>, is_whole: bool, exit_code: u8) {
-    for finding in findings.iter().flat_map(|rules| rules.findings(is_whole)) {
-        events.send(EventKind::Found(finding));
+    for finding in findings.iter().flat_map(|rules| rules.findings()) {
+        // Only the whole plan shows that nothing fails as a rule expects.
+        let is_certain = is_whole || finding.kind == FindingKind::Expired;
+        events.send(if is_certain {
+            EventKind::Found(finding)
+        } else {
+            EventKind::FoundInPart(finding)
+        });
     }
     events.send(EventKind::RunFinished {
         duration: events.elapsed(),

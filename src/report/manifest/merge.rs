@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::outdated::Outdated;
 use super::read::{ManifestError, MergeError, manifest_file, read_columns, read_manifest};
 use super::rows::{Columns, sources};
 use super::totals::exit_reason;
@@ -33,6 +34,8 @@ pub fn merge_manifests(mut parts: Vec<Manifest>) -> Result<Manifest, MergeError>
     }
     let mut shards = Shards::default();
     shards.add(&merged);
+    let mut outdated = Outdated::default();
+    outdated.add(&merged);
     let mut builds: BTreeMap<BuildId, (BuildRecord, String)> = BTreeMap::new();
     let mut conflicts = Vec::new();
     let mut planned = (0, 0);
@@ -67,6 +70,7 @@ pub fn merge_manifests(mut parts: Vec<Manifest>) -> Result<Manifest, MergeError>
     for mut part in rest {
         let records = std::mem::take(&mut part.builds);
         shards.add(&part);
+        outdated.add(&part);
         add(&part, records);
         ids.push(part.run.id.clone());
         merge_facts(&mut merged, part);
@@ -82,6 +86,7 @@ pub fn merge_manifests(mut parts: Vec<Manifest>) -> Result<Manifest, MergeError>
     ids.dedup();
     merged.run.id = ids.join("+");
     shards.finish(&mut merged);
+    outdated.finish(&mut merged);
     merged.builds = builds.into_values().map(|(record, _)| record).collect();
     merged.sort();
     merged.totals = Totals::planned(planned.0, planned.1);
@@ -240,11 +245,6 @@ fn merge_facts(merged: &mut Manifest, part: Manifest) {
             }
         }
         known.sort_by(|left, right| left.name.cmp(&right.name));
-    }
-    for finding in part.findings {
-        if !merged.findings.contains(&finding) {
-            merged.findings.push(finding);
-        }
     }
     let known: BTreeSet<String> = merged.left_out.iter().map(group_key).collect();
     let more = part.left_out.into_iter();

@@ -8,6 +8,7 @@ mod earlier;
 mod excluded;
 mod failing;
 mod merge;
+mod outdated;
 mod read;
 mod record;
 mod rows;

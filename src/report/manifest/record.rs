@@ -62,6 +62,9 @@ pub struct Manifest {
     /// Outdated rules of the matrices.
     #[serde(default)]
     pub findings: Vec<Finding>,
+    /// Rules that are outdated according to the part of the plan that the run was about.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings_of_part: Vec<Finding>,
     /// The builds that have ended, sorted by target, release in version order, version, architecture, driver version.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub builds: Vec<BuildRecord>,
@@ -226,6 +229,7 @@ impl Manifest {
             sources: BTreeMap::new(),
             toolchains: Vec::new(),
             findings: Vec::new(),
+            findings_of_part: Vec::new(),
             builds: Vec::new(),
             excluded: facts.left_out.iter().map(Excluded::of).collect(),
         }
@@ -247,6 +251,7 @@ impl Manifest {
                 manifest.builds.push(record);
             }
             EventKind::Found(finding) => manifest.findings.push(finding.clone()),
+            EventKind::FoundInPart(finding) => manifest.findings_of_part.push(finding.clone()),
             EventKind::RunFinished {
                 duration,
                 exit_code,

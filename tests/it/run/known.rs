@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use driverkit_matrix::event::FindingKind;
 use driverkit_matrix::report::read_manifest;
 use support::grid::{Grid, rule};
 
@@ -156,4 +157,35 @@ fn known_failures_are_counted_apart_from_others_like_them() {
         text.contains("1 x compile: main.c:7: unknown type name 'foo' (module, known)\n"),
         "{text}"
     );
+}
+
+#[test]
+fn only_all_shards_together_show_that_a_rule_is_outdated() {
+    let rules = format!(
+        "{}{}{}",
+        known("6.1.[1-3]-1*"),
+        known("6.1.[14]-1*"),
+        known("5.*")
+    );
+    let grid = broken(&rules);
+    assert_eq!(grid.run(&[]).0, 0);
+    let whole = read_manifest(&grid.path("out")).unwrap().findings;
+    let kinds: Vec<FindingKind> = whole.iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [FindingKind::UnexpectedPass, FindingKind::Unused]);
+    for shard in ["1/3", "2/3", "3/3"] {
+        let out = format!("shards/{}", &shard[..1]);
+        assert_eq!(grid.run(&["--shard", shard, "--out", &out]).0, 0);
+        assert_eq!(say(&grid, &["known", &out]).0, 0, "{shard}");
+    }
+    let shards = ["shards/3", "shards/1", "shards/2"];
+    for parts in [&shards[..2], &shards] {
+        let words = [&["manifest", "merge"], parts, &["--out", "night"]].concat();
+        assert_eq!(say(&grid, &words).0, 0);
+        let found = read_manifest(&grid.path("night")).unwrap().findings;
+        let expected = if parts.len() == 3 { &whole[..] } else { &[] };
+        let of = |finding: &driverkit_matrix::event::Finding| (finding.kind, finding.place.clone());
+        let found: Vec<_> = found.iter().map(of).collect();
+        assert_eq!(found, expected.iter().map(of).collect::<Vec<_>>());
+    }
+    assert_eq!(say(&grid, &["known", "night"]).0, 8 + 16);
 }
