@@ -76,6 +76,27 @@ fn what_was_seen(dom: &[u8]) -> Value {
     serde_json::from_str(&seen).unwrap()
 }
 
+/// Prints a page; returns the PDF without the time of printing.
+fn printed(folder: &Path, name: &str) -> Vec<u8> {
+    let pdf = folder.join(format!("{name}.pdf"));
+    let print = format!("--print-to-pdf={}", pdf.display());
+    let url = format!("file://{}", folder.join(format!("{name}.html")).display());
+    chromium(
+        &folder.join("profile"),
+        &[&print, "--no-pdf-header-footer", &url],
+    );
+    let pdf = std::fs::read(pdf).unwrap();
+    assert!(pdf.starts_with(b"%PDF"));
+    let is_time =
+        |line: &&[u8]| line.starts_with(b"/CreationDate") || line.starts_with(b"/ModDate");
+    let lines = pdf.split(|byte| *byte == b'\n');
+    lines
+        .filter(|line| !is_time(line))
+        .flatten()
+        .copied()
+        .collect()
+}
+
 #[test]
 fn the_page_can_be_used_by_keyboard_and_printed() {
     let folder = tempfile::tempdir().unwrap();
@@ -110,21 +131,22 @@ fn the_page_can_be_used_by_keyboard_and_printed() {
     assert_eq!(seen["keyboard"]["headless"], 0, "tables without headings");
 
     // The printed page lacks the interactive parts.
-    let url = format!("file://{}", folder.path().join("night.html").display());
-    let pdf = folder.path().join("night.pdf");
-    let print = format!("--print-to-pdf={}", pdf.display());
-    chromium(
-        &folder.path().join("profile"),
-        &[&print, "--no-pdf-header-footer", &url],
-    );
-    let pdf = std::fs::read(pdf).unwrap();
-    assert!(pdf.starts_with(b"%PDF"));
     assert!(
         seen["paper"]["hidden"]
             .as_array()
             .unwrap()
             .contains(&Value::from("#kernels"))
     );
+
+    // It shows the content of all failures, as if a reader had opened each of them before printing.
+    let page = fs::read_to_string(&folder.path().join("night.html")).unwrap();
+    assert!(page.contains("<details><summary>"));
+    let opened = page.replace("<details>", "<details open>");
+    fs::write(&folder.path().join("opened.html"), opened).unwrap();
+    assert!(printed(folder.path(), "night") == printed(folder.path(), "opened"));
+    assert!(seen["paper"]["details"].as_u64().unwrap() > 0);
+    assert_eq!(seen["paper"]["missing"], json!([]));
+    assert_eq!(seen["paper"]["closed"], 0, "on a screen they stay closed");
 }
 
 /// Returns how many kernels of a night have a matching build or excluded row; the page should show the same count.

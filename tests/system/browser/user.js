@@ -76,6 +76,15 @@
   const print = [...document.styleSheets].flatMap((sheet) => [...sheet.cssRules]).filter((rule) => rule.media && rule.media.mediaText === "print");
   const hiding = print.flatMap((rule) => [...rule.cssRules]).filter((rule) => rule.style && rule.style.display === "none");
   seen.paper = { hidden: hiding.flatMap((rule) => rule.selectorText.split(",").map((one) => one.trim())) };
+  // The rules for paper, applied to the screen.
+  const details = [...document.querySelectorAll("details")];
+  details.forEach((one) => { one.open = false; });
+  print.forEach((rule) => { rule.media.mediaText = "all"; });
+  const onPaper = (one) => one.checkVisibility() && one.getBoundingClientRect().height > 0 && one.scrollWidth <= one.clientWidth;
+  seen.paper.details = details.length;
+  seen.paper.missing = details.flatMap((one) => [...one.querySelectorAll("p, pre")]).filter((one) => !onPaper(one)).map((one) => one.textContent);
+  print.forEach((rule) => { rule.media.mediaText = "print"; });
+  seen.paper.closed = details.filter((one) => one.querySelector("p").checkVisibility()).length;
   const channels = (colour) => colour.match(/[\d.]+/g).slice(0, 3).map((part) => part / 255);
   const luminance = (colour) => {
     const [red, green, blue] = channels(colour).map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
