@@ -19,7 +19,7 @@ use crate::text::separated;
 #[derive(Debug, Args)]
 pub(super) struct DiffArguments {
     /// The baseline: a manifest, the output directory of a run, a directory with those of its shards, or the URL of a
-    /// destination
+    /// destination; if the last run there is incomplete, its newest complete one
     #[arg(value_name = "OLD")]
     old: PathBuf,
     /// The run to compare with the baseline
@@ -51,7 +51,10 @@ enum Format {
 impl DiffArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
-        let (old, new) = rayon::join(|| read(context, &self.old), || read(context, &self.new));
+        let (old, new) = rayon::join(
+            || read_baseline(context, &self.old),
+            || read(context, &self.new),
+        );
         let found = diff_nights(&old?, &new?);
         warn_of_different_grids(context, &found);
         match self.format {
@@ -98,7 +101,8 @@ fn has_any(context: &Context, diff: &Diff, wanted: &[Change]) -> bool {
 pub(super) struct BaselineArguments {
     /// At the end, print what changed since this run: a manifest, an output directory, or the URL of a destination
     ///
-    /// The baseline is read before the run begins, so it may be the output directory itself. It may be missing.
+    /// The baseline is read before the run begins, so it may be the output directory itself. If the last run there was
+    /// stopped or covers only a part of its plan, its newest complete one is used. It may be missing.
     #[arg(long, value_name = "PATH")]
     baseline: Option<PathBuf>,
     /// Let the exit code say whether an artifact has one of these changes since the baseline, instead of whether all
@@ -112,10 +116,25 @@ pub(super) struct BaselineArguments {
     fail_on: Vec<Change>,
 }
 
+/// The run that a night is compared with.
+#[derive(Clone, Copy)]
+pub(super) enum Baseline<'a> {
+    /// The newest complete night before it in the same output directory.
+    Previous,
+    /// This night.
+    Night(&'a Night),
+    /// The given one does not exist, or none is needed.
+    Nothing,
+}
+
 impl BaselineArguments {
-    /// The path of the baseline.
-    pub(super) fn path(&self) -> Option<&Path> {
-        self.baseline.as_deref()
+    /// Returns what reports compare a run with, given the baseline that was read before.
+    pub(super) fn of_reports<'a>(&self, read: Option<&'a Night>) -> Baseline<'a> {
+        match read {
+            Some(night) => Baseline::Night(night),
+            None if self.baseline.is_some() => Baseline::Nothing,
+            None => Baseline::Previous,
+        }
     }
 
     /// Reads the baseline; returns `None` if none is given or it does not exist.
@@ -135,8 +154,7 @@ impl BaselineArguments {
             ));
             return Ok(None);
         };
-        let read = said_while_reading(context, path, || Night::read(source.path()));
-        Ok(Some(read?))
+        night_of_baseline(context, path, &source).map(Some)
     }
 
     /// Prints what changed from `baseline` to the manifest in `out`, and returns the exit status of the program.
@@ -160,6 +178,21 @@ impl BaselineArguments {
             other => other,
         })
     }
+}
+
+/// Reads the run that others are compared with, and prints a notice if it is not the last one at `path`.
+pub(super) fn read_baseline(context: &Context, path: &Path) -> Result<Night, CliError> {
+    let source = Source::open(context, path)?;
+    night_of_baseline(context, path, &source)
+}
+
+fn night_of_baseline(context: &Context, path: &Path, source: &Source) -> Result<Night, CliError> {
+    let read = || Night::read_baseline(source.path());
+    let (night, notice) = said_while_reading(context, path, read)?;
+    if let Some(notice) = notice {
+        context.notice(&format!("baseline {}: {notice}", path.display()));
+    }
+    Ok(night)
 }
 
 fn read(context: &Context, path: &Path) -> Result<Night, CliError> {

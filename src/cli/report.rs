@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::destination::Source;
-use super::diff::warn_of_different_grids;
+use super::diff::{Baseline, read_baseline, warn_of_different_grids};
 use super::output::ignore_broken_pipe;
 use super::{CliError, Context, ExitStatus};
 use crate::fs;
@@ -48,15 +48,12 @@ impl ReportArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let source = Source::open(context, &self.out)?;
-        let open = |path| Source::open(context, path);
-        let baseline = self.baseline.as_deref().map(open).transpose()?;
-        let baseline = baseline.as_ref().map(Source::path);
-        if let Some(path) = baseline.filter(|path| !is_there(path)) {
-            let path = path.display();
-            context.notice(&format!(
-                "baseline {path} does not exist: nothing to compare with"
-            ));
-        }
+        let night = self.read_baseline(context)?;
+        let baseline = match (&self.baseline, &night) {
+            (_, Some(night)) => Baseline::Night(night),
+            (Some(path), None) if !is_same_folder(path, &self.out) => Baseline::Nothing,
+            _ => Baseline::Previous,
+        };
         let text = said_while_reading(context, &self.out, || {
             let nights = Nights::read(source.path(), baseline, self.format.columns())?;
             if let Some(diff) = &nights.diff {
@@ -72,6 +69,26 @@ impl ReportArguments {
             None => ignore_broken_pipe(|output| output.write_all(&text))?,
         }
         Ok(ExitStatus::Success)
+    }
+
+    /// Reads the baseline; returns `None` if none is given, it does not exist, or it is the directory of the run, whose
+    /// earlier manifests have the previous night.
+    fn read_baseline(&self, context: &Context) -> Result<Option<Night>, CliError> {
+        let Some(path) = &self.baseline else {
+            return Ok(None);
+        };
+        if is_same_folder(path, &self.out) {
+            return Ok(None);
+        }
+        let is_url = path.to_string_lossy().contains("://");
+        if is_url || is_there(path) {
+            return read_baseline(context, path).map(Some);
+        }
+        context.notice(&format!(
+            "baseline {} does not exist: nothing to compare with",
+            path.display()
+        ));
+        Ok(None)
     }
 }
 
@@ -128,11 +145,10 @@ pub(super) struct Nights {
 }
 
 impl Nights {
-    /// Reads the night in `out` with the earlier manifests that are stored there. A baseline that does not exist is
-    /// ignored.
+    /// Reads the night in `out` with the earlier manifests that are stored there.
     pub(super) fn read(
         out: &Path,
-        baseline: Option<&Path>,
+        baseline: Baseline<'_>,
         columns: Columns,
     ) -> Result<Self, CliError> {
         let manifest = read_night(out, columns)?;
@@ -146,28 +162,21 @@ impl Nights {
             if night.run.id == manifest.run.id || night.run.started > manifest.run.started {
                 continue;
             }
-            if before.is_none() && !night.run.is_partial {
+            if before.is_none() && night.run.extent.is_complete() {
                 before = Some(path);
             }
             history.push(night);
         }
         history.reverse();
-        // If the baseline is the directory of this run, the previous night is used from its earlier manifests.
-        let other = baseline.filter(|path| !is_same_folder(path, out));
-        let baseline = match baseline {
-            Some(_) if other.is_some() => other.map(Path::to_owned),
-            _ => before,
-        };
-        let baseline = baseline.filter(|path| is_there(path));
-        let diff = match baseline {
-            Some(path) => {
+        let diff = match (baseline, before) {
+            (Baseline::Night(old), _) => Some(diff_nights(old, &Night::read(out)?)),
+            (Baseline::Previous, Some(path)) => {
                 let (old, new) = rayon::join(|| Night::read(&path), || Night::read(out));
-                let (old, new) = (old?, new?);
-                let is_other = old.run_id != manifest.run.id;
-                is_other.then(|| diff_nights(&old, &new))
+                Some(diff_nights(&old?, &new?))
             }
-            None => None,
+            (Baseline::Previous, None) | (Baseline::Nothing, _) => None,
         };
+        let diff = diff.filter(|diff| diff.old_run != manifest.run.id);
         Ok(Self {
             out: out.to_owned(),
             manifest,

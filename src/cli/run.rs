@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 
 use super::attest::attest;
 use super::ci::Step;
-use super::diff::BaselineArguments;
+use super::diff::{Baseline, BaselineArguments};
 use super::execution::Execution;
 use super::publish::{RunPublishArguments, unpublished};
 use super::recorded::recorded_command;
@@ -315,7 +315,7 @@ impl RunArguments {
             let published = self.publish.execute(context, &destination, out);
             status = status.worse(published?);
         }
-        let compared = self.baseline.path();
+        let compared = self.baseline.of_reports(baseline.as_ref());
         let line = || "writing reports".to_owned();
         said_while_busy(context, line, || {
             self.write_reports(context, compared, out, step);
@@ -340,7 +340,7 @@ impl RunArguments {
     }
 
     /// Writes the reports that flags or the CI system request. An error is only printed.
-    fn write_reports(&self, context: &Context, baseline: Option<&Path>, out: &Path, step: &Step) {
+    fn write_reports(&self, context: &Context, baseline: Baseline<'_>, out: &Path, step: &Step) {
         if self.report.is_empty() && !step.wants_anything() {
             return;
         }

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 use serde_json::json;
 
 use super::destination::Source;
+use super::diff::Baseline;
 use super::output::{ignore_broken_pipe, print_json};
 use super::report::Nights;
 use super::{CliError, Context, ExitStatus};
@@ -62,7 +63,7 @@ impl StatsArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let source = Source::open(context, &self.out)?;
-        let read = || Nights::read(source.path(), None, Columns::Outcomes);
+        let read = || Nights::read(source.path(), Baseline::Nothing, Columns::Outcomes);
         let nights = said_while_reading(context, &self.out, read)?;
         let stats = Stats::of(nights.manifest());
         match self.format {
@@ -74,7 +75,7 @@ impl StatsArguments {
                     "started": night.run.started,
                     "artifacts_planned": night.totals.artifacts_planned,
                     "artifacts_there": night.there(),
-                    "is_partial": night.run.is_partial,
+                    "is_partial": !night.run.extent.is_complete(),
                 })).collect::<Vec<_>>(),
             }))?,
             Format::Table => ignore_broken_pipe(|output| write_table(output, &stats, &nights))?,
@@ -122,7 +123,7 @@ fn write_table(output: &mut dyn Write, stats: &Stats, nights: &Nights) -> io::Re
     writeln!(output, "\ncoverage over the nights")?;
     let rows: Vec<[String; 3]> = all(nights)
         .iter()
-        .filter(|night| !night.run.is_partial)
+        .filter(|night| night.run.extent.is_complete())
         .map(|night| {
             let planned = night.totals.artifacts_planned;
             [

@@ -11,10 +11,10 @@ use crate::digest::Sha256;
 use crate::driver::DriverVersion;
 use crate::failure::{Failure, Status};
 use crate::kernel::KernelId;
-use crate::plan::BuildId;
+use crate::plan::{BuildId, LeftOut};
 use crate::report::{
-    BuildRecord, Columns, IndexRow, Manifest, ManifestError, digest_of_inputs, manifest_file,
-    read_index, read_manifest, read_night, shards_in,
+    BuildRecord, Columns, Extent, IndexRow, Manifest, ManifestError, digest_of_inputs,
+    manifest_file, newest_complete, read_index, read_manifest, read_night, shards_in,
 };
 
 /// A night: its run, and the result of each artifact.
@@ -55,11 +55,28 @@ struct Head {
 #[derive(Deserialize)]
 struct HeadRun {
     id: String,
-    finished: Option<Timestamp>,
-    stopped: Option<String>,
-    shard: Option<serde::de::IgnoredAny>,
+    #[serde(flatten)]
+    extent: Extent,
+}
+
+/// The fields of a manifest that show whether its night is a baseline.
+#[derive(Deserialize)]
+struct BaselineHead {
+    run: HeadRun,
     #[serde(default)]
-    is_partial: bool,
+    left_out: Vec<HeadGroup>,
+}
+
+#[derive(Deserialize)]
+struct HeadGroup {
+    rule: String,
+}
+
+impl BaselineHead {
+    fn leaves_out_published(&self) -> bool {
+        let mut rules = self.left_out.iter();
+        rules.any(|group| group.rule == LeftOut::PUBLISHED)
+    }
 }
 
 /// The version of the format with rows in a separate file.
@@ -76,26 +93,50 @@ impl Night {
         // Newer, unfinished and invalid manifests are left to the reader of whole manifests.
         if let Ok(head) = serde_json::from_slice::<Head>(&bytes)
             && head.schema == WITH_ROWS
-            && head.run.finished.is_some()
+            && head.run.extent.has_ended()
             && let Some(parts) = read_index(&file, &head.run.id, Reader::read)?
         {
             let run = head.run;
             return Ok(Self::sorted(
                 run.id,
-                run.is_partial || run.stopped.is_some() || run.shard.is_some(),
+                !run.extent.is_complete(),
                 parts.into_iter().flatten().collect(),
             ));
         }
         read_manifest(&file).map(|manifest| Self::of(&manifest))
     }
 
+    /// Reads the night that others are compared with. If `path` is an output directory whose last run is incomplete,
+    /// this is the newest complete night that it has. Returns it with a notice for the user about the last run.
+    pub fn read_baseline(path: &Path) -> Result<(Self, Option<String>), ManifestError> {
+        let file = manifest_file(path);
+        let bytes = crate::fs::read(&file).unwrap_or_default();
+        let last = serde_json::from_slice::<BaselineHead>(&bytes).ok();
+        // Files that are no manifests are left to the reader of manifests. A run that leaves out published builds
+        // covers its whole plan otherwise, and the shards of earlier nights are unknown.
+        let last = last.filter(|last| path.is_dir() && !last.leaves_out_published());
+        let Some((last, shortfall)) = last.and_then(|last| {
+            let shortfall = last.run.extent.shortfall()?;
+            (!last.run.extent.is_of_shard()).then_some((last, shortfall))
+        }) else {
+            return Ok((Self::read(path)?, None));
+        };
+        let about = format!("the last run, {}, {shortfall}", last.run.id);
+        if let Some(earlier) = newest_complete(path)? {
+            let night = Self::read(&earlier)?;
+            let notice = format!("{about}: using the newest complete one, {}", night.run_id);
+            return Ok((night, Some(notice)));
+        }
+        let notice = format!(
+            "{about}, and no earlier run in it is complete: what it did not reach is unknown"
+        );
+        Ok((Self::read(path)?, Some(notice)))
+    }
+
     /// Converts a manifest to a night.
     pub fn of(manifest: &Manifest) -> Self {
         let run = &manifest.run;
-        let is_partial = run.finished.is_none()
-            || run.stopped.is_some()
-            || run.shard.is_some()
-            || run.is_partial;
+        let is_partial = !run.extent().is_complete();
         let artifacts = manifest.builds.iter().flat_map(artifacts_of).collect();
         Self::sorted(run.id.clone(), is_partial, artifacts)
     }

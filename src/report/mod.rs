@@ -58,11 +58,11 @@ pub use journal::{JournalEnd, JournalError, read_journal};
 pub use live::LiveProgress;
 pub use log::{LogLimits, LogWriter, log_path, read_log};
 pub use manifest::{
-    BuildRecord, Columns, Excluded, Exit, IndexArtifact, IndexRow, KEEP_NIGHTS, LeftOutGroup,
-    Manifest, ManifestError, ManifestReporter, ManifestUpdate, MergeError, Named, RowsError, Run,
-    SCHEMA, Totals, UpdateError, digest_of_inputs, earlier_manifests, find_rows, manifest_file,
-    manifests_below, merge_manifests, read_index, read_manifest, read_night, shards_in, template,
-    write_manifest,
+    BuildRecord, Columns, Excluded, Exit, Extent, IndexArtifact, IndexRow, KEEP_NIGHTS,
+    LeftOutGroup, Manifest, ManifestError, ManifestReporter, ManifestUpdate, MergeError, Named,
+    RowsError, Run, SCHEMA, Totals, UpdateError, digest_of_inputs, earlier_manifests, find_rows,
+    manifest_file, manifests_below, merge_manifests, newest_complete, read_index, read_manifest,
+    read_night, shards_in, template, write_manifest,
 };
 pub use progress::{PlainProgress, progress};
 pub use signature::{BuildNames, signature, signature_expression};

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::history::Diff;
 use crate::plan::BuildId;
-use crate::report::{Manifest, Totals};
+use crate::report::{Extent, Manifest, Totals};
 
 /// The input of views.
 #[derive(Clone, Copy)]
@@ -21,6 +21,17 @@ pub struct Subject<'a> {
     pub history: &'a [PastNight],
     /// Returns the end of a build's log, if it can be read.
     pub excerpt: &'a dyn Fn(&std::path::Path) -> Option<String>,
+}
+
+impl<'a> Subject<'a> {
+    /// Returns the newest complete nights before this one, at most `count`, the oldest first.
+    pub(super) fn complete_nights(&self, count: usize) -> Vec<&'a PastNight> {
+        let history = self.history.iter().rev();
+        let complete = history.filter(|night| night.run.extent.is_complete());
+        let mut nights: Vec<&PastNight> = complete.take(count).collect();
+        nights.reverse();
+        nights
+    }
 }
 
 /// The facts of an earlier night.
@@ -44,9 +55,9 @@ pub struct PastRun {
     pub started: Timestamp,
     /// Wall time in seconds.
     pub duration_seconds: Option<f64>,
-    /// True if only a part of the plan was built.
-    #[serde(default)]
-    pub is_partial: bool,
+    /// How much of its plan it covered.
+    #[serde(flatten)]
+    pub extent: Extent,
 }
 
 impl PastNight {
@@ -57,7 +68,7 @@ impl PastNight {
                 id: manifest.run.id.clone(),
                 started: manifest.run.started,
                 duration_seconds: manifest.run.duration_seconds,
-                is_partial: manifest.run.is_partial,
+                extent: manifest.run.extent(),
             },
             totals: manifest.totals.clone(),
             sources: manifest.sources.clone(),

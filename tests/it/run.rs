@@ -10,6 +10,7 @@ mod doubles;
 mod downloads;
 mod failures;
 mod flatcar;
+mod incomplete;
 mod known;
 mod merge;
 mod named;

@@ -22,7 +22,7 @@ impl Server {
         })
     }
 
-    /// Serves the files of `folder` with their digests as ETags; a request with the current ETag gets 304.
+    /// Serves the files of `folder` with their digests as entity tags; a request with the current tag gets 304.
     pub fn with_tags(folder: &Path) -> Self {
         Self::with(folder, |request, body| {
             let Some(body) = body else {

@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 
+use super::extent::Extent;
 use super::read::Paths;
 use super::record::Executor;
 use super::rows::{ROWS_FILE, RUN_FILE};
@@ -39,15 +40,20 @@ struct Head {
 struct HeadRun {
     id: String,
     started: Timestamp,
-    #[serde(default)]
-    is_partial: bool,
+    #[serde(flatten)]
+    extent: Extent,
 }
 
 impl Head {
+    /// Returns true for a complete night.
+    fn is_complete(&self) -> bool {
+        self.run.extent.is_complete()
+    }
+
     /// Returns true for a run of the whole plan that had something to do.
     fn is_night(&self) -> bool {
         let had_nothing = |executor: &Executor| executor.name == NO_EXECUTOR;
-        !self.run.is_partial && !self.executor.as_ref().is_some_and(had_nothing)
+        !self.run.extent.is_partial() && !self.executor.as_ref().is_some_and(had_nothing)
     }
 }
 
@@ -123,13 +129,18 @@ pub(super) fn keep_earlier(
 }
 
 /// Removes surplus manifests: of full runs, all but those of the newest `keep_nights` dates; of other runs (partial,
-/// or with nothing to do), all but the newest few, so that these do not displace nights.
+/// or with nothing to do), all but the newest few, so that these do not displace nights. The newest complete night is
+/// always kept, since later runs are compared with it.
 fn prune(out: &Path, keep_nights: usize) -> Result<(), ReportError> {
     let mut nights: Vec<(Date, usize)> = Vec::new();
     let mut others = 0;
+    let mut has_complete = false;
     for path in earlier_manifests(out)? {
         let head = head_at(&path)?;
         let night = head.as_ref().filter(|head| head.is_night());
+        let is_complete = head.as_ref().is_some_and(Head::is_complete);
+        let is_newest_complete = is_complete && !has_complete;
+        has_complete |= is_complete;
         let is_kept = if let Some(head) = night {
             let date = head.run.started.to_zoned(TimeZone::UTC).date();
             // The paths are sorted from new to old.
@@ -145,7 +156,7 @@ fn prune(out: &Path, keep_nights: usize) -> Result<(), ReportError> {
             others += 1;
             others <= OTHERS
         };
-        if is_kept {
+        if is_kept || is_newest_complete {
             continue;
         }
         if path.is_dir() {
@@ -189,4 +200,17 @@ pub fn earlier_manifests(out: &Path) -> Result<Vec<PathBuf>, FileError> {
     // The names start with the time.
     paths.sort_unstable_by(|left, right| right.cmp(left));
     Ok(paths)
+}
+
+/// Returns the stored manifest of the newest complete night before the last run with the output directory `out`.
+pub fn newest_complete(out: &Path) -> Result<Option<PathBuf>, FileError> {
+    for path in earlier_manifests(out)? {
+        // A manifest that cannot be read is skipped.
+        if let Ok(Some(head)) = head_at(&path)
+            && head.is_complete()
+        {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }

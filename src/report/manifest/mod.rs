@@ -6,6 +6,7 @@
 
 mod earlier;
 mod excluded;
+mod extent;
 mod failing;
 mod merge;
 mod outdated;
@@ -16,8 +17,9 @@ mod totals;
 mod update;
 mod write;
 
-pub use earlier::{KEEP_NIGHTS, earlier_manifests};
+pub use earlier::{KEEP_NIGHTS, earlier_manifests, newest_complete};
 pub use excluded::Excluded;
+pub use extent::Extent;
 pub use merge::{manifests_below, merge_manifests, read_night, shards_in, write_manifest};
 pub use read::{ManifestError, MergeError, manifest_file, read_manifest};
 pub use record::{BuildRecord, Exit, Manifest, Named, Run};

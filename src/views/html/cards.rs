@@ -111,10 +111,18 @@ pub(super) fn push_cards(
     text.push_str("</ul></li>\n</ul>\n");
 }
 
-/// Adds the sources that name fewer kernels than in the previous night.
+/// Adds the sources that name fewer kernels than in the previous complete night.
 fn push_drying(text: &mut String, subject: &Subject<'_>) {
-    let Some(last) = subject.history.last() else {
-        text.push_str("<strong>unknown</strong><p>No earlier night is known.</p>");
+    if let Some(shortfall) = subject.manifest.run.extent().shortfall() {
+        let _ = write!(
+            text,
+            "<strong>unknown</strong><p>This run {}, so its sources are not compared.</p>",
+            escape(&shortfall)
+        );
+        return;
+    }
+    let Some(&last) = subject.complete_nights(1).first() else {
+        text.push_str("<strong>unknown</strong><p>No earlier complete night is known.</p>");
         return;
     };
     let now = &subject.manifest.sources;

@@ -78,13 +78,9 @@ pub(super) fn bars(phases: &[(Phase, f64)]) -> String {
 
 /// Draws the coverage and the duration of each night.
 pub(super) fn nights(subject: &Subject<'_>) -> String {
-    let past = &subject.history[subject.history.len().saturating_sub(NIGHTS)..];
     let now = PastNight::of(subject.manifest);
-    let nights: Vec<&PastNight> = past
-        .iter()
-        .filter(|night| !night.run.is_partial)
-        .chain([&now])
-        .collect();
+    let mut nights = subject.complete_nights(NIGHTS);
+    nights.push(&now);
     if nights.len() < 2 {
         return "<p class=\"dim\">No earlier night to compare with.</p>\n".to_owned();
     }

@@ -334,12 +334,18 @@ fn push_time(text: &mut String, subject: &Subject<'_>) {
 }
 
 fn push_sources(text: &mut String, subject: &Subject<'_>) {
-    let recent = &subject.history[subject.history.len().saturating_sub(7)..];
+    let recent = subject.complete_nights(7);
     text.push_str("<section id=\"sources\"><h2>Sources</h2>\n<div class=\"wide\"><table><caption>Kernels that each source names, over the last nights</caption><thead><tr><th>source");
-    for night in recent {
+    for night in &recent {
         let _ = write!(text, "<th class=\"n\">{}", day(night.run.started));
     }
-    text.push_str("<th class=\"n\">this night</tr></thead><tbody>\n");
+    let is_complete = subject.manifest.run.extent().is_complete();
+    let title = if is_complete {
+        "this night"
+    } else {
+        "this run, incomplete"
+    };
+    let _ = writeln!(text, "<th class=\"n\">{title}</tr></thead><tbody>");
     let now = &subject.manifest.sources;
     let names: std::collections::BTreeSet<&String> = recent
         .iter()
