@@ -41,6 +41,20 @@ pub(super) fn acl_parser() -> impl TypedValueParser<Value = Acl> {
     PossibleValuesParser::new(Acl::NAMES).try_map(|name| name.parse::<Acl>())
 }
 
+/// Returns the error for a directory that has no manifest.
+pub(super) fn no_run(out: &Path, help: &str) -> CliError {
+    let is_json = out.extension().is_some_and(|extension| extension == "json");
+    let file = if is_json {
+        out.to_owned()
+    } else {
+        out.join("run.json")
+    };
+    CliError::Input {
+        message: format!("{} does not exist", file.display()),
+        help: Some(help.to_owned()),
+    }
+}
+
 /// Opens a destination with the ACL of objects that are written there; a path without a scheme is a directory.
 pub(super) fn destination(to: &OsStr, acl: Option<&Acl>) -> Result<Destination, CliError> {
     let text = to.to_string_lossy();

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::json;
 
+use super::destination::no_run;
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::driver::Artifact;
@@ -14,7 +15,7 @@ use crate::event::{FindingKind, KnownBy};
 use crate::failure::Status;
 use crate::history::{Night, suggest};
 use crate::plan::BuildId;
-use crate::report::read_manifest;
+use crate::report::{Columns, manifest_file, read_night, shards_in};
 use crate::resolve::said_while_reading;
 use crate::text::separated;
 
@@ -24,7 +25,7 @@ use crate::text::separated;
 /// rule expects it to fail.
 #[derive(Debug, Args)]
 pub(super) struct KnownArguments {
-    /// Output directory of the run
+    /// Output directory of the run, or a directory with those of its shards
     #[arg(value_name = "OUT", default_value = "out")]
     out: PathBuf,
     /// Print rules for the failures that no rule expects, to be edited and added to the matrix
@@ -46,6 +47,12 @@ struct KnownFailure<'a> {
 impl KnownArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        if !manifest_file(&self.out).exists() && shards_in(&self.out).is_empty() {
+            return Err(no_run(
+                &self.out,
+                "name the output directory of a run, or its manifest",
+            ));
+        }
         if self.suggest {
             let night = said_while_reading(context, &self.out, || Night::read(&self.out))?;
             let rules = suggest(&night);
@@ -56,7 +63,8 @@ impl KnownArguments {
             }
             return Ok(ExitStatus::Success);
         }
-        let manifest = said_while_reading(context, &self.out, || read_manifest(&self.out))?;
+        let manifest =
+            said_while_reading(context, &self.out, || read_night(&self.out, Columns::All))?;
         let builds = manifest.builds.iter();
         let known: Vec<KnownFailure<'_>> = builds
             .flat_map(|build| build.artifacts.iter().map(move |one| (build, one)))

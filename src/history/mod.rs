@@ -16,4 +16,4 @@ pub use draw::{draw_markdown, draw_text, escape_markdown};
 pub use known::KnownFailures;
 pub use night::{Night, NightArtifact};
 pub use suggest::suggest;
-pub use why::{LockedFacts, Query, why};
+pub use why::{LockedFacts, Query, of_earlier, why};

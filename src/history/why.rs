@@ -6,10 +6,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::driver::Artifact;
+use crate::driver::{Artifact, DriverVersion};
 use crate::event::{ArtifactReport, KnownBy, ProofReport, ProofResult};
 use crate::failure::{FailureClass, Status};
-use crate::kernel::{Kernel, KernelRelease};
+use crate::kernel::{Identity, Kernel};
+use crate::plan::BuildId;
 use crate::report::{BuildRecord, Excluded, Manifest, clean};
 
 /// The maximum number of builds that are described separately.
@@ -32,57 +33,120 @@ pub struct LockedFacts {
     pub gone: Option<Date>,
 }
 
-impl Query<'_> {
-    /// Returns true if the query equals the release or the build ID.
-    fn is_exactly(self, release: &KernelRelease, build: Option<&str>) -> bool {
-        release.as_str() == self.0 || build == Some(self.0)
+/// How a query names something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    Exact,
+    Part,
+}
+
+impl<'a> Query<'a> {
+    /// Returns the texts of which each row that the query names contains one. The row of an exclusion has the release
+    /// and the target of a build's name, but not the whole name.
+    pub fn texts(self) -> Vec<&'a str> {
+        let kernel = self.0.rsplit('/').next().unwrap_or_default();
+        let is_target = |text: &str| text.starts_with(|first: char| first.is_ascii_alphabetic());
+        // The version is not separated from a release that contains the character.
+        let release = match kernel.split_once('_') {
+            Some((target, rest)) if is_target(target) => rest.split('_').next(),
+            _ => self.0.contains('/').then_some(kernel),
+        };
+        let texts = [Some(self.0), release.filter(|text| !text.is_empty())];
+        texts.into_iter().flatten().collect()
     }
 
-    fn is_part_of(self, release: &KernelRelease, build: Option<&str>) -> bool {
-        release.as_str().contains(self.0) || build.is_some_and(|build| build.contains(self.0))
+    /// Returns how the query names a build.
+    fn fit_of_build(self, build: &BuildRecord) -> Option<Fit> {
+        let id = build.build_id.as_str();
+        let release = build.kernel_release.as_str();
+        if release == self.0 || id == self.0 {
+            return Some(Fit::Exact);
+        }
+        (release.contains(self.0) || id.contains(self.0)).then_some(Fit::Part)
+    }
+
+    /// Returns how the query names a kernel or one of its builds: those of one driver version, or of any.
+    fn fit_of_kernel(self, kernel: Identity<'_>, driver: Option<&DriverVersion>) -> Option<Fit> {
+        let (_, release, _, _) = kernel;
+        let release = release.as_str();
+        let part = BuildId::kernel_part(kernel);
+        // Without a driver version, the first part of the query may be any.
+        let (asked_driver, asked_kernel) = match self.0.split_once('/') {
+            Some((asked, rest)) => (Some(asked), rest),
+            None => (None, self.0),
+        };
+        let is_driver = |asked: &str| driver.is_none_or(|driver| driver.as_str() == asked);
+        if release == self.0 || asked_driver.is_some_and(is_driver) && asked_kernel == part {
+            return Some(Fit::Exact);
+        }
+        let ends_driver =
+            |asked: &str| driver.is_none_or(|driver| driver.as_str().ends_with(asked));
+        let is_part = release.contains(self.0)
+            || part.contains(self.0)
+            || asked_driver.is_some_and(ends_driver) && part.starts_with(asked_kernel)
+            || driver.is_some_and(|driver| driver.as_str().contains(self.0));
+        is_part.then_some(Fit::Part)
+    }
+
+    fn fit_of_excluded(self, row: &Excluded) -> Option<Fit> {
+        self.fit_of_kernel(row.kernel_identity(), row.driver_version.as_ref())
+    }
+
+    fn fit_of_locked(self, locked: &LockedFacts) -> Option<Fit> {
+        self.fit_of_kernel(locked.kernel.identity(), None)
     }
 }
 
-/// Returns a paragraph for each build and exclusion that matches the query, or for the kernels in locks if nothing
-/// matches. `manifest` only needs the rows that contain the text.
-pub fn why(manifest: &Manifest, query: Query<'_>, locked: &[LockedFacts]) -> Vec<String> {
-    let id = |build: &BuildRecord| build.build_id.as_str().to_owned();
-    let has_exact = manifest
-        .builds
-        .iter()
-        .any(|build| query.is_exactly(&build.kernel_release, Some(&id(build))))
-        || manifest
-            .excluded
-            .iter()
-            .any(|row| query.is_exactly(&row.kernel_release, None));
-    let is_wanted = |release: &KernelRelease, build: Option<&str>| {
-        if has_exact {
-            query.is_exactly(release, build)
-        } else {
-            query.is_part_of(release, build)
-        }
-    };
+/// Returns a paragraph for each build and exclusion in the manifests of a night that matches the query, or for the
+/// kernels in locks if nothing matches. The manifests only need the rows that contain one of [`Query::texts`]. Builds
+/// and kernels that the query names in part are described only if it names none exactly.
+pub fn why(night: &[Manifest], query: Query<'_>, locked: &[LockedFacts]) -> Vec<String> {
+    let builds = || night.iter().flat_map(|shard| &shard.builds);
+    let excluded = || night.iter().flat_map(|shard| &shard.excluded);
+    let mut fits = builds()
+        .filter_map(|build| query.fit_of_build(build))
+        .chain(excluded().filter_map(|row| query.fit_of_excluded(row)))
+        .chain(locked.iter().filter_map(|one| query.fit_of_locked(one)));
+    let has_exact = fits.any(|fit| fit == Fit::Exact);
+    let is_wanted = |fit: Option<Fit>| fit.is_some_and(|fit| !has_exact || fit == Fit::Exact);
     let mut paragraphs = Vec::new();
-    for build in &manifest.builds {
-        if is_wanted(&build.kernel_release, Some(&id(build))) {
-            paragraphs.push(of_build(build, manifest));
+    for shard in night {
+        for build in &shard.builds {
+            if is_wanted(query.fit_of_build(build)) {
+                paragraphs.push(of_build(build, shard));
+            }
         }
     }
     let whole_kernel = paragraphs.is_empty();
-    for row in &manifest.excluded {
-        if is_wanted(&row.kernel_release, None) {
-            paragraphs.push(of_excluded(row));
+    for row in excluded() {
+        if is_wanted(query.fit_of_excluded(row)) {
+            let paragraph = of_excluded(row);
+            // Each shard may list the exclusions of the whole plan.
+            if night.len() == 1 || !paragraphs.contains(&paragraph) {
+                paragraphs.push(paragraph);
+            }
         }
+    }
+    if whole_kernel {
+        let locked = locked.iter();
+        let locked = locked.filter(|one| is_wanted(query.fit_of_locked(one)));
+        paragraphs.extend(locked.map(of_locked));
     }
     let more = paragraphs.len().saturating_sub(TOLD);
     if more > 0 {
         paragraphs.truncate(TOLD);
         paragraphs.push(format!("and {more} more: name a build to see it alone"));
     }
-    if whole_kernel {
-        paragraphs.extend(locked.iter().map(of_locked));
-    }
     paragraphs
+}
+
+/// Returns the introduction to paragraphs that describe an earlier night.
+pub fn of_earlier(night: &[Manifest]) -> String {
+    let run = night.first().map(|shard| &shard.run);
+    let run = run.map_or(String::new(), |run| {
+        format!(" {} of {}", run.id, moment(run.started))
+    });
+    format!("The last run does not have it. This is what was known in run{run}:")
 }
 
 fn of_build(build: &BuildRecord, manifest: &Manifest) -> String {

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{FirstSeen, Names};
 use crate::digest::Sha256;
 use crate::driver::{Artifact, Driver, DriverVersion};
-use crate::kernel::Kernel;
+use crate::kernel::{Identity, Kernel};
 use crate::matrix::Prove;
 use crate::target::LoaderName;
 
@@ -28,15 +28,13 @@ pub struct BuildId(Arc<str>);
 impl BuildId {
     /// Returns the id of the build of a driver version for a kernel.
     pub fn of(driver: &DriverVersion, kernel: &Kernel) -> Self {
-        let Kernel {
-            target,
-            release,
-            version,
-            architecture,
-            ..
-        } = kernel;
+        Self(format!("{driver}/{}", Self::kernel_part(kernel.identity())).into())
+    }
+
+    /// Returns the part of ids that names the kernel: `<x86_64|aarch64>/<target>_<release>_<version>`.
+    pub fn kernel_part((target, release, version, architecture): Identity<'_>) -> String {
         let machine = architecture.machine();
-        Self(format!("{driver}/{machine}/{target}_{release}_{version}").into())
+        format!("{machine}/{target}_{release}_{version}")
     }
 
     /// Returns the id of the build that produced the artifact at `path`, which has the form of

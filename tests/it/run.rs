@@ -28,6 +28,7 @@ mod sharing;
 mod signing;
 mod status;
 mod stopping;
+mod why;
 
 /// The path of the module of the default grid.
 const MODULE: &str = "out/one/x86_64/scap_debian_6.1.1-1-amd64_1.ko";

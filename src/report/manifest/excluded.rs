@@ -4,7 +4,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::driver::{Artifact, DriverVersion};
-use crate::kernel::{Architecture, KernelRelease, KernelVersion, TargetId};
+use crate::kernel::{Architecture, Identity, KernelRelease, KernelVersion, TargetId};
 use crate::plan::LeftOut;
 
 /// An exclusion from the plan, and the rule that caused it.
@@ -36,6 +36,16 @@ pub struct Excluded {
 }
 
 impl Excluded {
+    /// The identity of the kernel.
+    pub fn kernel_identity(&self) -> Identity<'_> {
+        (
+            &self.target,
+            &self.kernel_release,
+            &self.kernel_version,
+            self.architecture,
+        )
+    }
+
     /// Converts an entry of the plan to a row.
     pub(super) fn of(entry: &LeftOut) -> Self {
         let kernel = &entry.kernel;

@@ -176,9 +176,9 @@ fn push(manifest: &mut Manifest, row: Row) {
     }
 }
 
-/// Reads the facts of a run and the rows that contain `text`. `path` is a `run.json`, or a `manifest.json`, which is
-/// read as a whole.
-pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
+/// Reads the facts of a run and the rows that contain one of `texts`. `path` is a `run.json`, or a `manifest.json`,
+/// which is read as a whole.
+pub fn find_rows(path: &Path, texts: &[&str]) -> Result<Manifest, ManifestError> {
     let bytes = crate::fs::read(path)?;
     let is_of_rows = path.file_name().is_some_and(|name| name == RUN_FILE);
     let manifest: Option<Manifest> = serde_json::from_slice(&bytes)
@@ -189,7 +189,7 @@ pub fn find_rows(path: &Path, text: &str) -> Result<Manifest, ManifestError> {
         return read_manifest(path);
     };
     let rows = path.with_file_name(ROWS_FILE);
-    let finder = aho_corasick::AhoCorasick::new([text]).map_err(|_| ManifestError::LongName)?;
+    let finder = aho_corasick::AhoCorasick::new(texts).map_err(|_| ManifestError::LongName)?;
     let toolchains = &manifest.toolchains;
     let found = RowsFile::open(&rows, &manifest.run.id)?.find(&finder, |lines, first| {
         let mut found = Vec::new();
