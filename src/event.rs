@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
 use crate::driver::{Artifact, DriverVersion};
-use crate::failure::{Failure, Phase, Status};
+use crate::failure::{Failure, FailureClass, Phase, Status};
 use crate::kernel::{Architecture, Identity, KernelRelease, KernelVersion, TargetId};
 use crate::plan::{Build, BuildId};
 
@@ -301,6 +301,12 @@ impl BuildReport {
 }
 
 impl ArtifactReport {
+    /// Returns the failure of an artifact that cannot be built. An interruption says nothing about the artifact.
+    pub fn failing(&self) -> Option<&Failure> {
+        let failure = self.failure.as_ref();
+        failure.filter(|failure| failure.class != FailureClass::Cancelled)
+    }
+
     /// Returns the report of an artifact that was not started.
     pub fn not_run(artifact: Artifact) -> Self {
         Self {

@@ -280,11 +280,11 @@ fn attempt(build: &BuildRecord) -> Attempt {
     if module.status.is_success() {
         return Attempt::Built;
     }
-    match &module.failure {
+    match module.failing() {
         // No image has this compiler.
         Some(failure) if failure.class == FailureClass::Image => Attempt::NotTried,
-        Some(failure) if failure.class != FailureClass::Cancelled => Attempt::Failed(failure.class),
-        _ => Attempt::NotTried,
+        Some(failure) => Attempt::Failed(failure.class),
+        None => Attempt::NotTried,
     }
 }
 

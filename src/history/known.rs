@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use regex::Regex;
 
 use crate::event::{ArtifactReport, BuildReport, Finding, FindingKind, KnownBy};
-use crate::failure::{Failure, FailureClass, Status};
+use crate::failure::{Failure, Status};
 use crate::kernel::{Kernel, KernelId};
 use crate::matrix::{KnownFailure, SelectorIndex};
 use crate::plan::BuildId;
@@ -113,16 +113,11 @@ impl KnownFailures {
 impl Rule {
     /// Returns true if the rule expects the failure of this artifact.
     fn expects(&self, artifact: &ArtifactReport) -> bool {
-        // An interruption says nothing about the artifact.
-        artifact.failure.as_ref().is_some_and(|failure| {
-            failure.class != FailureClass::Cancelled
-                && (self.demands.classes.is_empty()
-                    || self.demands.classes.contains(&failure.class))
-                && self
-                    .demands
-                    .message
-                    .as_ref()
-                    .is_none_or(|pattern| has_message(failure, pattern))
+        artifact.failing().is_some_and(|failure| {
+            let classes = &self.demands.classes;
+            let message = self.demands.message.as_ref();
+            (classes.is_empty() || classes.contains(&failure.class))
+                && message.is_none_or(|pattern| has_message(failure, pattern))
         })
     }
 

@@ -46,13 +46,9 @@ impl Groups {
     /// Adds the failures of a finished build.
     pub(super) fn add(&mut self, report: &BuildReport) {
         for artifact in &report.artifacts {
-            let Some(failure) = &artifact.failure else {
+            let Some(failure) = artifact.failing() else {
                 continue;
             };
-            // An interruption says nothing about the build.
-            if failure.class == FailureClass::Cancelled {
-                continue;
-            }
             let signature = signature(failure, report.into());
             let is_download = failure.class == FailureClass::Download;
             let servers = is_download.then(|| format!("{}: {signature}", failure.class));

@@ -98,12 +98,9 @@ impl<'a> Failures<'a> {
             BTreeMap::new();
         for build in &manifest.builds {
             for artifact in &build.artifacts {
-                let Some(failure) = &artifact.failure else {
+                let Some(failure) = artifact.failing() else {
                     continue;
                 };
-                if failure.class == FailureClass::Cancelled {
-                    continue;
-                }
                 let signature = signature(failure, build.into());
                 let is_known = artifact.status == Status::Known;
                 let key = (failure.class, failure.phase, signature.clone(), is_known);

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use super::metrics::{head, labels};
 use super::stats::Stats;
 use super::subject::{Subject, View};
-use crate::failure::Status;
+use crate::failure::{FailureClass, Status};
 
 /// Writes metrics.
 pub(super) struct Prometheus;
@@ -50,7 +50,9 @@ impl View for Prometheus {
             name,
             "Artifacts of the last run that failed, by class.",
         )?;
-        for (class, count) in &manifest.totals.by_class {
+        let classes = manifest.totals.by_class.iter();
+        // An interruption says nothing about the artifact.
+        for (class, count) in classes.filter(|(class, _)| **class != FailureClass::Cancelled) {
             writeln!(
                 output,
                 "{name}{} {count}",

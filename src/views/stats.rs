@@ -26,7 +26,7 @@ pub struct Stat {
     pub built: usize,
     /// Artifacts that cannot be built, including known failures.
     pub failing: usize,
-    /// Artifacts that a run did not get to.
+    /// Artifacts that a run did not get to, or that were in progress when it was interrupted.
     pub unknown: usize,
     /// Entries that rules left out.
     pub excluded: usize,
@@ -83,7 +83,7 @@ impl Stats {
                         let lag = built.duration_since(seen).as_hours() / 24;
                         numbers.lags.push(lag.max(0));
                     }
-                } else if artifact.failure.is_some() {
+                } else if artifact.failing().is_some() {
                     numbers.failing += 1;
                 } else {
                     numbers.unknown += 1;

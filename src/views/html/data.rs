@@ -72,7 +72,7 @@ pub(super) fn json(
         if let Some(cell) = kernels[index].cells.get_mut(driver) {
             *cell = letter(build.status);
         }
-        let failing = |artifact: &&ArtifactReport| artifact.failure.is_some();
+        let failing = |artifact: &&ArtifactReport| artifact.failing().is_some();
         for artifact in build.artifacts.iter().filter(failing) {
             if let Some(signature) = signatures.get(&(&build.build_id, artifact.artifact.as_str()))
             {

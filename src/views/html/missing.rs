@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use super::charts::day;
 use super::escape::escape;
+use crate::event::ArtifactReport;
 use crate::report::{BuildRecord, Manifest};
 use crate::text::separated;
 
@@ -19,7 +20,7 @@ pub(super) fn missing(manifest: &Manifest) -> Vec<(&BuildRecord, Option<Timestam
         let failing = build
             .artifacts
             .iter()
-            .filter(|artifact| artifact.failure.is_some());
+            .filter(|artifact| artifact.failing().is_some());
         let Some(since) = failing.map(|artifact| artifact.failing_since).min() else {
             continue;
         };
@@ -42,10 +43,7 @@ pub(super) fn push_missing(text: &mut String, manifest: &Manifest) {
     let missing = missing(manifest);
     text.push_str("<section id=\"missing\"><h2>Kernels that lack a driver, the longest first</h2>\n<div class=\"wide\"><table><thead><tr><th>target<th>kernel<th>architecture<th>first seen<th>failing since<th>class</tr></thead><tbody>\n");
     for (build, since) in missing.iter().take(SHOWN) {
-        let failure = build
-            .artifacts
-            .iter()
-            .find_map(|artifact| artifact.failure.as_ref());
+        let failure = build.artifacts.iter().find_map(ArtifactReport::failing);
         let _ = writeln!(
             text,
             "<tr><td>{}<td>{}<td>{}<td class=\"whole\">{}<td class=\"whole\">{}<td>{}</tr>",

@@ -7,8 +7,11 @@ use driverkit_matrix::fs;
 use driverkit_matrix::report::{Manifest, read_manifest};
 use serde_json::{Value, json};
 
+use rustix::process::Signal;
+
 use super::BUILD;
-use support::grid::{Grid, rule};
+use super::stopping::send;
+use support::grid::{Grid, rule, wait_until};
 
 const FOO: &str = "main.c:7:3: error: unknown type name 'foo'\n";
 
@@ -391,6 +394,39 @@ fn report_counts_known_failures_separately() {
         page.contains("1 unexpected failure, 1 known, 0 left out by rules"),
         "{page}"
     );
+}
+
+#[test]
+fn interrupted_builds_are_unknown_not_failing() {
+    let grid = Grid::of_four();
+    grid.fake(&[rule("module *", &json!({ "hangs": true }))]);
+    let mut child = grid.start(&["--jobs", "2"]);
+    wait_until("two modules", || {
+        let journal = std::fs::read_to_string(grid.path("journal")).unwrap_or_default();
+        journal.matches("module ").count() >= 2
+    });
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(grid.statuses()[0], Status::Cancelled);
+    let (_, text, _) = say(&grid, &["stats", "--format", "json"]);
+    let found: Value = serde_json::from_str(&text).unwrap();
+    let row = &found["rows"][0];
+    assert_eq!((&row["failing"], &row["unknown"]), (&json!(0), &json!(4)));
+    let (_, metrics, _) = say(&grid, &["report", "--format", "prometheus"]);
+    assert!(metrics.contains("state=\"failing\"} 0\n"), "{metrics}");
+    assert!(!metrics.contains("driverkit_matrix_failures{"), "{metrics}");
+    let (_, page, _) = say(&grid, &["report"]);
+    let missing = "<h2>Which kernels lack a driver?</h2><strong>0 kernels</strong>";
+    assert!(page.contains(missing), "{page}");
+    assert!(page.contains("0 unexpected failures"), "{page}");
+    assert_eq!(page_data(&page)["failures"], json!([]));
+}
+
+/// Returns the data of the page's script.
+fn page_data(page: &str) -> Value {
+    let (_, data) = page.split_once("id=\"data\">").unwrap();
+    let (data, _) = data.split_once("</script>").unwrap();
+    serde_json::from_str(data).unwrap()
 }
 
 #[test]

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use support::grid::{Grid, rule, rule_for, wait_until};
 
-fn send(child: &Child, signal: Signal) {
+pub(super) fn send(child: &Child, signal: Signal) {
     kill_process(Pid::from_child(child), signal).unwrap();
 }
 
