@@ -1,4 +1,5 @@
-//! The command line as a run records it: in its manifest, its journal and the first line of its logs.
+//! The command line as a run records it (in its manifest, its journal and the first line of its logs), and the command
+//! that repeats one of its builds.
 
 use std::ffi::OsString;
 
@@ -6,7 +7,9 @@ use clap::parser::ValueSource;
 use clap::{ArgAction, ArgMatches, Command, CommandFactory as _};
 
 use super::{Arguments, command_first};
+use crate::engine::Reproduce;
 use crate::redact::{self, FlagValue};
+use crate::report::Manifest;
 
 /// Returns this process's command line without secrets.
 pub(super) fn recorded_command() -> Vec<String> {
@@ -34,30 +37,38 @@ const NOT_REPEATED: [&str; 8] = [
     "build", "color", "format", "json", "keep", "log", "log_file", "verbose",
 ];
 
-/// Returns the arguments after `rebuild BUILD` that repeat a build of this process: those of its arguments that
-/// `rebuild` also has, without secrets.
-pub(super) fn rebuild_words() -> Vec<String> {
-    rebuild_words_of(std::env::args_os())
+/// Returns the command that repeats a build of this process.
+pub(super) fn reproduce_this() -> Reproduce {
+    let words = rebuild_words_of(std::env::args_os());
+    Reproduce::Rebuild(words.unwrap_or_default())
 }
 
-fn rebuild_words_of(arguments: impl IntoIterator<Item = OsString>) -> Vec<String> {
+/// Returns the command that repeats a build of a recorded run, as in the first line of its log. If the command line of
+/// the run is not one of this version, only the matrices are known.
+pub(super) fn reproduce(manifest: &Manifest) -> Reproduce {
+    let words = rebuild_words_of(manifest.run.command.iter().map(OsString::from));
+    let matrices = manifest.matrices.iter().map(|matrix| matrix.name.clone());
+    Reproduce::Rebuild(words.unwrap_or_else(|| matrices.collect()))
+}
+
+/// Returns the arguments after `rebuild BUILD` that repeat a build of a command: those of its arguments that `rebuild`
+/// also has, without secrets. Returns `None` if it is not a valid command line.
+fn rebuild_words_of(arguments: impl IntoIterator<Item = OsString>) -> Option<Vec<String>> {
     let mut command = Arguments::command();
     command.build();
     let given = command
         .clone()
         .try_get_matches_from(command_first(arguments));
     let (Ok(given), Some(rebuild)) = (given, command.find_subcommand("rebuild")) else {
-        return Vec::new();
+        return None;
     };
-    let Some((_, given)) = given.subcommand() else {
-        return Vec::new();
-    };
+    let (_, given) = given.subcommand()?;
     let words = rebuild
         .get_arguments()
         .filter(|argument| !NOT_REPEATED.contains(&argument.get_id().as_str()))
         .flat_map(|argument| words_of(argument, given))
         .collect::<Vec<_>>();
-    redact_command(words)
+    Some(redact_command(words))
 }
 
 /// Returns the words of an argument if it was given on the command line.
@@ -127,7 +138,7 @@ mod tests {
             ("rebuild x --keep --out o", "--out o"),
         ] {
             let words = ["driverkit-matrix"].into_iter().chain(given.split(' '));
-            let found = rebuild_words_of(words.map(OsString::from));
+            let found = rebuild_words_of(words.map(OsString::from)).unwrap();
             let sorted = |text: &str| {
                 let mut words: Vec<String> = text.split(' ').map(str::to_owned).collect();
                 words.sort();
@@ -135,6 +146,22 @@ mod tests {
             };
             assert_eq!(sorted(&found.join(" ")), sorted(expected), "{given}");
         }
+        let unknown = ["driverkit-matrix", "run", "m.toml", "--no-such-flag"];
+        assert_eq!(rebuild_words_of(unknown.map(OsString::from)), None);
+    }
+
+    #[test]
+    fn recorded_arguments_give_the_same_command() {
+        let given = "run m.toml --mirror debian=http://u:secret@h/d --proxy http://u:secret@h:1 --executor fake \
+                     --docker-host ssh://u@h --registry-password secret --out n";
+        let words = ["driverkit-matrix"]
+            .into_iter()
+            .chain(given.split_whitespace());
+        let words: Vec<String> = words.map(str::to_owned).collect();
+        let of = |words: Vec<String>| rebuild_words_of(words.into_iter().map(OsString::from));
+        let recorded = redact_command(words.clone());
+        assert!(!recorded.join(" ").contains("secret"), "{recorded:?}");
+        assert_eq!(of(recorded), of(words));
     }
 
     #[test]

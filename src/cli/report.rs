@@ -8,6 +8,7 @@ use clap::Args;
 use super::destination::Source;
 use super::diff::{Baseline, read_baseline, warn_of_different_grids};
 use super::output::ignore_broken_pipe;
+use super::recorded::reproduce;
 use super::{CliError, Context, ExitStatus};
 use crate::fs;
 use crate::history::{Diff, Night, diff_nights};
@@ -188,11 +189,13 @@ impl Nights {
     /// Renders the night in a format.
     pub(super) fn draw(&self, format: Format) -> Result<Vec<u8>, CliError> {
         let excerpt = |log: &Path| self.excerpt(log);
+        let reproduce = reproduce(&self.manifest);
         let subject = Subject {
             manifest: &self.manifest,
             diff: self.diff.as_ref(),
             history: &self.history,
             excerpt: &excerpt,
+            reproduce: &|build| reproduce.command(build),
         };
         let mut text = Vec::new();
         let written = format.view().write(&subject, &mut text);

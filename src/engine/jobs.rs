@@ -232,7 +232,7 @@ impl Jobs {
         let slot = self.slots.get(&self.steps, &self.stop, phase, once).await?;
         let stored = self.steps.stored(phase);
         let store = self.store.clone();
-        let command = self.settings.reproduce.command(build);
+        let command = self.settings.reproduce.command(&build.id());
         let prepare = move || -> Result<_, FileError> {
             let output = store.temporary_folder()?;
             let log_path = PathBuf::from(output.path()).with_extension("log");

@@ -1,6 +1,6 @@
 //! The command line that repeats one build.
 
-use crate::plan::Build;
+use crate::plan::BuildId;
 
 /// The command line that repeats one build, for the first line of its logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,7 @@ pub enum Reproduce {
 
 impl Reproduce {
     /// Returns the command line for this build.
-    pub(crate) fn command(&self, build: &Build) -> String {
-        let id = build.id();
+    pub fn command(&self, id: &BuildId) -> String {
         let (command, words) = match self {
             Self::Rebuild(words) => (vec!["driverkit-matrix", "rebuild", id.as_str()], words),
             Self::Same(words) => (Vec::new(), words),

@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::subject::{Subject, View, rebuild_command};
+use super::subject::{Subject, View};
 use crate::driver::DriverVersion;
 use crate::event::ProofResult;
 use crate::failure::Status;
@@ -92,7 +92,7 @@ impl View for Kcidb {
                         .as_ref()
                         .map(|toolchain| format!("gcc {}", toolchain.gcc_used)),
                     config_name: build.target.as_str(),
-                    command: rebuild_command(manifest, &build.build_id),
+                    command: (subject.reproduce)(&build.build_id),
                     status: status(artifact.status),
                     log_excerpt: failure.and_then(|failure| failure.first_error.as_ref()).map(
                         |error| {

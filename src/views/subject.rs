@@ -21,6 +21,8 @@ pub struct Subject<'a> {
     pub history: &'a [PastNight],
     /// Returns the end of a build's log, if it can be read.
     pub excerpt: &'a dyn Fn(&std::path::Path) -> Option<String>,
+    /// Returns the command that repeats a build: the first line of its log.
+    pub reproduce: &'a dyn Fn(&BuildId) -> String,
 }
 
 impl<'a> Subject<'a> {
@@ -81,16 +83,6 @@ impl PastNight {
         let there = there.filter(|(status, _)| status.is_success());
         there.map(|(_, count)| count).sum()
     }
-}
-
-/// Returns the command that repeats a build of a run.
-pub(super) fn rebuild_command(manifest: &Manifest, build: &BuildId) -> String {
-    let matrices = manifest.matrices.iter().map(|matrix| matrix.name.as_str());
-    let words = ["driverkit-matrix", "rebuild", build.as_str()];
-    let words = words.into_iter().chain(matrices);
-    // Quoting fails only for names with a null character.
-    let quoted = words.map(|word| shlex::try_quote(word).unwrap_or_default());
-    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// A way to render a night.

@@ -4,10 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{MessageFormat, RunArguments};
-use crate::cli::recorded::rebuild_words;
+use crate::cli::recorded::reproduce_this;
 use crate::cli::shared_store::Place;
 use crate::cli::{CliError, Context, Planned};
-use crate::engine::{Events, Reproduce, RetryClasses, SecondExecutor, Stop};
+use crate::engine::{Events, RetryClasses, SecondExecutor, Stop};
 use crate::event::Event;
 use crate::fetch::Fetcher;
 use crate::kernel::Architecture;
@@ -76,7 +76,7 @@ impl RunArguments {
             deadline: self.deadline,
             retry: RetryClasses::new(self.retry.iter().flatten().copied()),
             history: History::default(),
-            reproduce: Reproduce::Rebuild(rebuild_words()),
+            reproduce: reproduce_this(),
             brings: match self.place {
                 Place::All => Brings::All,
                 Place::New => Brings::Nothing,

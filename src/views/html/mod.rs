@@ -18,7 +18,7 @@ use self::escape::escape;
 use self::missing::push_missing;
 use super::coverage::{Cell, Coverage, Failures, SignatureGroup};
 use super::proofs::Proofs;
-use super::subject::{Subject, View, rebuild_command};
+use super::subject::{Subject, View};
 use crate::event::Finding;
 use crate::report::BuildRecord;
 use crate::text::{count, separated};
@@ -281,7 +281,7 @@ fn push_group(text: &mut String, subject: &Subject<'_>, group: &SignatureGroup<'
     let _ = writeln!(
         text,
         "<p>Rebuild: <code>{}</code></p>",
-        escape(&rebuild_command(subject.manifest, &build.build_id))
+        escape(&(subject.reproduce)(&build.build_id))
     );
     let names = group.members.iter().take(10);
     let names: Vec<String> = names

@@ -4,7 +4,7 @@ use std::process::Output;
 
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
-use driverkit_matrix::report::{Manifest, read_manifest};
+use driverkit_matrix::report::{Manifest, read_log, read_manifest};
 use serde_json::{Value, json};
 
 use rustix::process::Signal;
@@ -361,8 +361,10 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
     assert_eq!(read("night.md"), read("summary.md"));
     let page = read("night.html");
     assert!(page.contains("unknown type name &#39;foo&#39;"));
-    let command = "driverkit-matrix rebuild one/x86_64/debian_6.1.2-1-amd64_1 matrix.toml";
-    assert!(page.contains(command), "{page}");
+    let log = grid.manifest().builds[1].artifacts[0].log.clone().unwrap();
+    let log = read_log(&grid.path("out").join(log)).unwrap();
+    let command = log.lines().next().unwrap();
+    assert!(page.contains(&format!("<code>{command}</code>")), "{page}");
     let junit = read("night.xml");
     assert!(
         junit.contains("tests=\"4\"") && junit.contains("failures=\"2\""),
@@ -394,6 +396,37 @@ fn report_counts_known_failures_separately() {
         page.contains("1 unexpected failure, 1 known, 0 left out by rules"),
         "{page}"
     );
+}
+
+#[test]
+fn commands_of_reports_are_the_first_lines_of_logs() {
+    let grid = broken("");
+    let (code, text) = grid.run(&["--out", "n", "--toolchain", "auto", "--locked"]);
+    assert_eq!(code, 1, "{text}");
+    let manifest = read_manifest(&grid.path("n")).unwrap();
+    let (_, page, _) = say(&grid, &["report", "n"]);
+    let (_, kcidb, _) = say(&grid, &["report", "n", "--format", "kcidb"]);
+    let kcidb: Value = serde_json::from_str(&kcidb).unwrap();
+    for (build, of_kcidb) in manifest
+        .builds
+        .iter()
+        .zip(kcidb["builds"].as_array().unwrap())
+    {
+        let artifact = &build.artifacts[0];
+        let log = grid.path("n").join(artifact.log.as_ref().unwrap());
+        let text = read_log(&log).unwrap();
+        let command = text.lines().next().unwrap();
+        assert!(command.contains("--out n") && command.contains("--executor fake"));
+        assert_eq!(of_kcidb["command"], command);
+    }
+    let failing = read_log(
+        &grid
+            .path("n")
+            .join(manifest.builds[1].artifacts[0].log.as_ref().unwrap()),
+    );
+    let failing = failing.unwrap();
+    let command = failing.lines().next().unwrap();
+    assert!(page.contains(&format!("<code>{command}</code>")), "{page}");
 }
 
 #[test]
