@@ -25,7 +25,7 @@ pub struct Cell {
 /// The coverage of wanted artifacts, by target and driver version.
 #[derive(Clone, Debug, Default)]
 pub struct Coverage {
-    /// The driver versions.
+    /// The driver versions, including those that rules leave out for every kernel.
     pub drivers: BTreeSet<DriverVersion>,
     /// The cells.
     pub targets: BTreeMap<TargetId, BTreeMap<DriverVersion, Cell>>,
@@ -35,6 +35,9 @@ impl Coverage {
     /// Computes the coverage of a night.
     pub fn of(manifest: &Manifest) -> Self {
         let mut coverage = Self::default();
+        let excluded = manifest.excluded.iter();
+        let drivers = excluded.filter_map(|row| row.driver_version.as_ref());
+        coverage.drivers.extend(drivers.cloned());
         for build in &manifest.builds {
             coverage.drivers.insert(build.driver_version.clone());
             let cells = coverage.targets.entry(build.target.clone());

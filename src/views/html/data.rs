@@ -1,6 +1,6 @@
 //! The data of the page's script: every kernel in a few bytes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use crate::plan::BuildId;
 use crate::report::{Manifest, clean};
 use crate::views::coverage::{Coverage, Failures};
 
-/// A kernel of the list: a letter for each driver version, or the rule that excludes it.
+/// A kernel of the list: a letter for each driver version, or the rule that excludes it as a whole.
 struct Kernel<'a> {
     identity: Identity<'a>,
     first_seen: String,
@@ -81,8 +81,7 @@ pub(super) fn json(
             }
         }
     }
-    let (excluded, reasons) = excluded(manifest, &kernels, &drivers);
-    kernels.extend(excluded);
+    let (excluded, reasons) = add_excluded(manifest, &mut kernels, &drivers);
     let mut targets: Vec<&TargetId> = kernels.iter().map(|kernel| kernel.identity.0).collect();
     targets.sort_unstable();
     targets.dedup();
@@ -112,7 +111,7 @@ pub(super) fn json(
         .collect();
     let data = json!({
         "drivers": coverage.drivers, "targets": targets, "reasons": reasons, "signatures": signatures,
-        "kernels": rows, "failures": of_failures,
+        "kernels": rows, "failures": of_failures, "excluded": excluded,
     });
     let text = serde_json::to_string(&data)?;
     // In JSON, these characters occur only in strings, where they can be escaped.
@@ -122,17 +121,21 @@ pub(super) fn json(
         .replace('&', "\\u0026"))
 }
 
-/// Returns the kernels that rules exclude as a whole, and the reasons.
-fn excluded<'a>(
+/// Adds what rules exclude. Returns the exclusions of single driver versions and artifacts (driver version or -1 for all,
+/// reason, kernels), and the reasons.
+fn add_excluded<'a>(
     manifest: &'a Manifest,
-    built: &[Kernel<'_>],
+    kernels: &mut Vec<Kernel<'a>>,
     drivers: &HashMap<&DriverVersion, usize>,
-) -> (Vec<Kernel<'a>>, Vec<String>) {
-    let built: std::collections::HashSet<Identity<'_>> =
-        built.iter().map(|kernel| kernel.identity).collect();
+) -> (Vec<Value>, Vec<String>) {
+    let all = kernels.iter().enumerate();
+    let mut known: HashMap<Identity<'a>, usize> = all
+        .map(|(index, kernel)| (kernel.identity, index))
+        .collect();
+    let built = kernels.len();
     let mut reasons: Vec<String> = Vec::new();
     let mut positions: HashMap<String, usize> = HashMap::new();
-    let mut kernels: Vec<Kernel<'a>> = Vec::new();
+    let mut parts: BTreeMap<(Option<usize>, usize), Vec<usize>> = BTreeMap::new();
     for row in &manifest.excluded {
         let identity = (
             &row.target,
@@ -140,8 +143,25 @@ fn excluded<'a>(
             &row.kernel_version,
             row.architecture,
         );
-        let is_there = kernels.last().is_some_and(|last| last.identity == identity);
-        if is_there || built.contains(&identity) {
+        let driver = row.driver_version.as_ref();
+        let driver = driver.and_then(|driver| drivers.get(driver).copied());
+        let index = *known.entry(identity).or_insert_with(|| {
+            kernels.push(Kernel {
+                identity,
+                first_seen: row.first_seen.map_or(String::new(), |day| day.to_string()),
+                cells: vec![b'-'; drivers.len().max(1)],
+                reason: None,
+            });
+            kernels.len() - 1
+        });
+        let kernel = &mut kernels[index];
+        // The limits of a driver version's probes are not news of a kernel whose module is built.
+        let is_news = match driver.and_then(|driver| kernel.cells.get(driver)) {
+            Some(cell) => row.rule == "exclude" || matches!(cell, b'-' | b'X'),
+            None => index >= built,
+        };
+        // Another rule may already exclude the whole kernel.
+        if kernel.reason.is_some() || !is_news {
             continue;
         }
         let place = row.place.as_deref().unwrap_or_default();
@@ -150,14 +170,26 @@ fn excluded<'a>(
             reasons.push(reason.clone());
             reasons.len() - 1
         });
-        kernels.push(Kernel {
-            identity,
-            first_seen: row.first_seen.map_or(String::new(), |day| day.to_string()),
-            cells: vec![b'X'; drivers.len().max(1)],
-            reason: Some(position),
-        });
+        if driver.is_some() || row.artifact.is_some() {
+            let kernels = parts.entry((driver, position)).or_default();
+            // A rule may exclude both artifacts.
+            if kernels.last() != Some(&index) {
+                kernels.push(index);
+            }
+        } else {
+            kernel.reason = Some(position);
+        }
+        for (position, cell) in kernel.cells.iter_mut().enumerate() {
+            if *cell == b'-' && driver.is_none_or(|driver| driver == position) {
+                *cell = b'X';
+            }
+        }
     }
-    (kernels, reasons)
+    let parts = parts.into_iter().map(|((driver, reason), kernels)| {
+        let driver = driver.map_or(json!(-1), |driver| json!(driver));
+        json!([driver, reason, kernels])
+    });
+    (parts.collect(), reasons)
 }
 
 fn letter(status: Status) -> u8 {

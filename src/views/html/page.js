@@ -3,18 +3,25 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const words = { B: "built", C: "cached", F: "failed", E: "error", U: "unresolvable", K: "known", A: "cancelled", N: "not_run", X: "excluded", "-": "" };
   const shown = 100;
+  const byKernel = (list, entry) => {
+    const found = new Map();
+    for (const [kernel, ...rest] of list) {
+      const known = found.get(kernel) || [];
+      known.push(entry(...rest));
+      found.set(kernel, known);
+    }
+    return found;
+  };
+  const failures = byKernel(data.failures, (driver, signature, since) => ({ driver, text: `${data.signatures[signature]}${since ? ` (since ${since})` : ""}` }));
+  const parts = data.excluded.flatMap(([driver, reason, kernels]) => kernels.map((kernel) => [kernel, driver, reason]));
+  const excluded = byKernel(parts, (driver, reason) => ({ driver, text: data.reasons[reason] }));
   const rows = data.kernels.map((kernel, index) => {
     const [target, release, version, architecture, since, cells, reason] = kernel;
     const states = [...new Set(cells)].map((letter) => words[letter]).join(" ");
-    const names = [data.targets[target], release, architecture ? "arm64" : "amd64", states, reason < 0 ? "" : data.reasons[reason]];
+    const rules = (excluded.get(index) || []).map((one) => one.text);
+    const names = [data.targets[target], release, architecture ? "arm64" : "amd64", states, reason < 0 ? "" : data.reasons[reason], rules.length ? words.X : "", ...rules];
     return { index, text: names.join(" ").toLowerCase(), kernel };
   });
-  const failures = new Map();
-  for (const [kernel, driver, signature, since] of data.failures) {
-    const known = failures.get(kernel) || [];
-    known.push({ driver, signature, since });
-    failures.set(kernel, known);
-  }
   const body = document.getElementById("rows");
   const count = document.getElementById("count");
   const text = document.getElementById("filter");
@@ -33,7 +40,8 @@
     return rows.filter((row) => {
       const cells = row.kernel[5];
       const part = driver.value === "" ? cells : cells[Number(driver.value)] || "-";
-      if (state.value !== "" && !part.includes(state.value)) return false;
+      const isRuled = () => state.value === "X" && (excluded.get(row.index) || []).some((one) => driver.value === "" || one.driver < 0 || one.driver === Number(driver.value));
+      if (state.value !== "" && !part.includes(state.value) && !isRuled()) return false;
       if (driver.value !== "" && part === "-") return false;
       return wanted.every((word) => row.text.includes(word));
     });
@@ -53,7 +61,7 @@
       const same = new Set(cells.replaceAll("-", ""));
       const kind = [...same].some((letter) => "FEU".includes(letter)) ? "bad" : same.has("K") ? "warn" : "";
       cell(row, same.size === 1 ? words[[...same][0]] : parts.join(", "), kind);
-      const why = (failures.get(index) || []).map((one) => `${data.drivers[one.driver]}: ${data.signatures[one.signature]}${one.since ? ` (since ${one.since})` : ""}`);
+      const why = [...(failures.get(index) || []), ...(excluded.get(index) || [])].map((one) => (one.driver < 0 ? one.text : `${data.drivers[one.driver]}: ${one.text}`));
       cell(row, reason < 0 ? why.join("\n") : data.reasons[reason], "first");
     }
     const total = found.length === 1 ? "1 kernel" : `${found.length.toLocaleString("en")} kernels`;

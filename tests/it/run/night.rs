@@ -463,6 +463,60 @@ fn page_data(page: &str) -> Value {
 }
 
 #[test]
+fn exclusions_of_drivers_and_artifacts_are_on_the_page() {
+    let grid = Grid::new();
+    grid.write_driver("other", "main");
+    let matrix = grid.matrix(&["1", "2", "3"]);
+    for number in ["2", "3"] {
+        grid.write_headers(number, support::grid::RELEASE);
+    }
+    let matrix = matrix
+        .replace("drivers = [\"one\"]", "drivers = [\"one\", \"two\"]")
+        .replace("[\"module\"]", "[\"module\", \"probe\"]");
+    grid.write_matrix(&format!(
+        "{matrix}\n[driver.\"two\"]\nsource = {{ path = \"other\" }}\nmodule_name = \"scap\"\n\
+         [[exclude]]\nkernel = \"6.1.1-1*\"\ndriver = \"two\"\nreason = \"two is broken here\"\n\
+         [[exclude]]\nkernel = \"6.1.2-1*\"\nartifact = \"probe\"\nreason = \"no probes here\"\n\
+         [[exclude]]\nkernel = \"6.1.3-1*\"\nreason = \"not used\"\n"
+    ));
+    grid.fake(&[]);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    let (_, page, _) = say(&grid, &["report"]);
+    let data = page_data(&page);
+    assert_eq!(data["drivers"], json!(["one", "two"]));
+    let kernels = data["kernels"].as_array().unwrap();
+    let cells: Vec<_> = kernels.iter().map(|row| (&row[1], &row[5])).collect();
+    let expected = [
+        ("6.1.1-1-amd64", "BX"),
+        ("6.1.2-1-amd64", "BB"),
+        ("6.1.3-1-amd64", "XX"),
+    ];
+    assert_eq!(json!(cells), json!(expected));
+    let reason = |of: &Value| {
+        let position = usize::try_from(of.as_u64().unwrap()).unwrap();
+        data["reasons"][position].as_str().unwrap().to_owned()
+    };
+    let parts = data["excluded"].as_array().unwrap();
+    let mut found: Vec<_> = parts
+        .iter()
+        .map(|part| {
+            let reason = reason(&part[1]);
+            let (_, reason) = reason.rsplit_once(": ").unwrap();
+            json!([reason, part[0], part[2]])
+        })
+        .collect();
+    found.sort_by_key(Value::to_string);
+    let expected = json!([
+        ["no probes here", 0, [1]],
+        ["no probes here", 1, [1]],
+        ["two is broken here", 1, [0]]
+    ]);
+    assert_eq!(json!(found), expected);
+    assert!(reason(&kernels[2][6]).ends_with("not used"));
+}
+
+#[test]
 fn stats_are_printed_in_every_format() {
     let grid = broken("[[exclude]]\nkernel = \"6.1.4-1*\"\n");
     assert_eq!(grid.run(&[]).0, 1);
