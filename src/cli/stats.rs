@@ -95,6 +95,7 @@ fn all(nights: &Nights) -> Vec<PastNight> {
 
 fn cells(stats: &Stats, number: impl Fn(usize) -> String) -> Vec<[String; COLUMNS.len()]> {
     let days = |days: Option<i64>| days.map_or(String::new(), |days| days.to_string());
+    let median = |days: Option<f64>| days.map_or(String::new(), |days| days.to_string());
     let rows = stats.rows.iter().map(|stat| {
         [
             stat.target.to_string(),
@@ -104,7 +105,7 @@ fn cells(stats: &Stats, number: impl Fn(usize) -> String) -> Vec<[String; COLUMN
             number(stat.failing),
             number(stat.unknown),
             number(stat.excluded),
-            days(stat.median_lag_days),
+            median(stat.median_lag_days),
             days(stat.worst_lag_days),
             number(stat.loaded),
             number(stat.refused),

@@ -14,7 +14,7 @@ use crate::kernel::{Architecture, TargetId};
 use crate::report::Manifest;
 
 /// The numbers of one target, driver version and architecture.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Stat {
     /// The target.
     pub target: TargetId,
@@ -31,7 +31,7 @@ pub struct Stat {
     /// Entries that rules left out.
     pub excluded: usize,
     /// The median number of days from the first sight of a kernel to its artifact, if both days are known.
-    pub median_lag_days: Option<i64>,
+    pub median_lag_days: Option<f64>,
     /// The maximum of these days.
     pub worst_lag_days: Option<i64>,
     /// Modules that their kernels loaded.
@@ -102,7 +102,7 @@ impl Stats {
                 failing: numbers.failing,
                 unknown: numbers.unknown,
                 excluded: numbers.excluded,
-                median_lag_days: numbers.lags.get(numbers.lags.len() / 2).copied(),
+                median_lag_days: median(&numbers.lags),
                 worst_lag_days: numbers.lags.last().copied(),
                 loaded: numbers.proofs.loaded,
                 refused: numbers.proofs.refused,
@@ -142,12 +142,12 @@ impl Stats {
             (
                 "driverkit_matrix_lag_days_median",
                 "Median days from the first sight of a kernel to its artifact.",
-                (|stat: &Stat| stat.median_lag_days) as fn(&Stat) -> Option<i64>,
+                (|stat: &Stat| stat.median_lag_days) as fn(&Stat) -> Option<f64>,
             ),
             (
                 "driverkit_matrix_lag_days_worst",
                 "Maximum days from the first sight of a kernel to its artifact.",
-                |stat| stat.worst_lag_days,
+                |stat| stat.worst_lag_days.map(days),
             ),
         ] {
             head(output, name, help)?;
@@ -189,6 +189,18 @@ impl Stats {
     }
 }
 
+/// Returns the median of sorted numbers: of an even number of them, the mean of the two in the middle.
+fn median(sorted: &[i64]) -> Option<f64> {
+    let upper = *sorted.get(sorted.len() / 2)?;
+    let lower = sorted[(sorted.len() - 1) / 2];
+    Some(f64::midpoint(days(lower), days(upper)))
+}
+
+/// Converts a number of days.
+fn days(of: i64) -> f64 {
+    f64::from(i32::try_from(of).unwrap_or(i32::MAX))
+}
+
 /// Counts what rules left out. A kernel as a whole counts once for each driver version of its target, or of the run
 /// if no build of the target was planned.
 fn count_excluded(manifest: &Manifest, numbers: &mut BTreeMap<Key, Numbers>) {
@@ -216,5 +228,19 @@ impl Stat {
     /// Returns the number of artifacts that were to be loaded into their kernels.
     fn proven(&self) -> usize {
         self.loaded + self.refused + self.not_proven
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn median_of_an_even_count_is_the_mean_of_the_middle() {
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3]), Some(3.0));
+        assert_eq!(median(&[1, 4]), Some(2.5));
+        assert_eq!(median(&[1, 4, 90]), Some(4.0));
+        assert_eq!(median(&[1, 4, 6, 90]), Some(5.0));
     }
 }
