@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Sha256;
+use crate::driver::Artifact;
 
 /// Compiler and image of a build.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +18,16 @@ pub struct ToolchainReport {
     pub gcc_used: String,
     /// Why this compiler was selected: `the kernel's own`, `nearest lower`.
     pub reason: String,
+}
+
+impl ToolchainReport {
+    /// Returns the compiler of an artifact: `gcc 12.2.0`, or `clang`, which compiles all probes.
+    pub fn compiler(&self, artifact: Artifact) -> String {
+        match artifact {
+            Artifact::Module => format!("gcc {}", self.gcc_used),
+            Artifact::Probe => "clang".to_owned(),
+        }
+    }
 }
 
 /// The kernel tree of a build.

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
-use crate::driver::{Artifact, DriverVersion};
+use crate::driver::DriverVersion;
 use crate::event::{ArtifactReport, KnownBy, ProofReport, ProofResult};
 use crate::failure::{FailureClass, Status};
 use crate::kernel::{Identity, Kernel};
@@ -218,11 +218,7 @@ fn of_artifact(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manife
 fn built(build: &BuildRecord, artifact: &ArtifactReport, manifest: &Manifest) -> String {
     let kind = artifact.artifact;
     let with = build.toolchain.as_ref().map(|toolchain| {
-        let compiler = if artifact.artifact == Artifact::Module {
-            format!("gcc {}", toolchain.gcc_used)
-        } else {
-            "clang".to_owned()
-        };
+        let compiler = toolchain.compiler(kind);
         format!(" with {compiler} in {}", toolchain.image)
     });
     let with = with.unwrap_or_default();

@@ -90,7 +90,7 @@ impl View for Kcidb {
                     compiler: build
                         .toolchain
                         .as_ref()
-                        .map(|toolchain| format!("gcc {}", toolchain.gcc_used)),
+                        .map(|toolchain| toolchain.compiler(artifact.artifact)),
                     config_name: build.target.as_str(),
                     command: (subject.reproduce)(&build.build_id),
                     status: status(artifact.status),

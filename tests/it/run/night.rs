@@ -418,6 +418,7 @@ fn commands_of_reports_are_the_first_lines_of_logs() {
         let command = text.lines().next().unwrap();
         assert!(command.contains("--out n") && command.contains("--executor fake"));
         assert_eq!(of_kcidb["command"], command);
+        assert_eq!(of_kcidb["compiler"], "gcc 12");
     }
     let failing = read_log(
         &grid
@@ -514,6 +515,8 @@ fn exclusions_of_drivers_and_artifacts_are_on_the_page() {
     ]);
     assert_eq!(json!(found), expected);
     assert!(reason(&kernels[2][6]).ends_with("not used"));
+    let (_, kcidb, _) = say(&grid, &["report", "--format", "kcidb"]);
+    assert!(kcidb.contains("\"compiler\":\"clang\""), "{kcidb}");
 }
 
 #[test]
