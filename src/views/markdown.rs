@@ -156,13 +156,14 @@ fn cut(mut text: String, most: usize, left: usize) -> String {
         let end = text[..end].rfind('\n').map_or(0, |position| position + 1);
         text.truncate(end);
     }
-    if left > 0 || is_long {
-        let _ = write!(
-            text,
-            "\n{} of failure omitted: see the manifest.\n",
-            count(left, "other kind")
-        );
-    }
+    let kinds = format!("{} of failure", count(left, "other kind"));
+    let omitted = match (is_long, left) {
+        (false, 0) => return text,
+        (false, _) => kinds,
+        (true, 0) => "The rest of the summary".to_owned(),
+        (true, _) => format!("The rest of the summary, and {kinds}"),
+    };
+    let _ = write!(text, "\n{omitted} omitted: see the manifest.\n");
     text
 }
 
@@ -172,10 +173,28 @@ mod tests {
 
     #[test]
     fn long_text_is_cut_at_a_line_with_a_notice() {
-        let text = "a line\n".repeat(1000);
-        let text = cut(text, 1000, 7);
-        assert!(text.len() <= 1000);
-        assert!(text.ends_with("\n\n7 other kinds of failure omitted: see the manifest.\n"));
-        assert_eq!(cut("short\n".to_owned(), 1000, 0), "short\n");
+        for (lines, left, notice) in [
+            (
+                1000,
+                0,
+                "\nThe rest of the summary omitted: see the manifest.\n",
+            ),
+            (
+                1000,
+                7,
+                "\nThe rest of the summary, and 7 other kinds of failure omitted: see the manifest.\n",
+            ),
+            (
+                3,
+                1,
+                "\n1 other kind of failure omitted: see the manifest.\n",
+            ),
+            (3, 0, ""),
+        ] {
+            let text = cut("a line\n".repeat(lines), 1000, left);
+            assert!(text.len() <= 1000);
+            let shown = text.strip_suffix(notice).unwrap();
+            assert!(shown.ends_with("a line\n"), "{text}");
+        }
     }
 }
