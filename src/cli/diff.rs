@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 
 use super::destination::Source;
 use super::output::{print, print_json};
@@ -48,6 +49,14 @@ enum Format {
     Json,
 }
 
+/// The answer in JSON.
+#[derive(Debug, Serialize)]
+struct Answer<'a> {
+    schema: u32,
+    #[serde(flatten)]
+    diff: &'a Diff,
+}
+
 impl DiffArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
@@ -60,7 +69,10 @@ impl DiffArguments {
         match self.format {
             Format::Text => print(&draw_text(&found))?,
             Format::Markdown => print(&draw_markdown(&found))?,
-            Format::Json => print_json(&found)?,
+            Format::Json => print_json(&Answer {
+                schema: 1,
+                diff: &found,
+            })?,
         }
         if has_any(context, &found, &self.fail_on) {
             return Ok(ExitStatus::Incomplete);

@@ -50,7 +50,7 @@ fn every_result_is_available_as_json() {
         (&["known"], "/known_failures", Value::Array(Vec::new())),
         (&["known", "--suggest"], "/rules", Value::from("")),
         (&["verify"], "", Value::Array(Vec::new())),
-        (&["diff", "out", "out"], "/is_partial", Value::Null),
+        (&["diff", "out", "out"], "/schema", Value::from(1)),
         (&["stats"], "/schema", Value::from(1)),
         (&["lock", "matrix.toml"], "/schema", Value::from(1)),
         (&["images", "list"], "/schema", Value::from(1)),
