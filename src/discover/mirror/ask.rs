@@ -7,7 +7,7 @@ use url::Url;
 
 use super::error::DiscoverMirrorError;
 use super::{apt, arch, flatcar, rpm};
-use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, select};
+use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, lists, select};
 use crate::kernel::{Architecture, Kernel, ParseKernelError, TargetId};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
 use crate::target::{self, RpmIndex, Target};
@@ -165,7 +165,7 @@ async fn rpm_repositories(
             };
             let read = rpm::discover(fetcher, asked, url).await;
             let rpm::Repository {
-                listed,
+                mut listed,
                 passed_over: unknown,
             } = match read {
                 Err(DiscoverMirrorError::Repository { cause: source, .. })
@@ -181,7 +181,11 @@ async fn rpm_repositories(
                 count(listed.found.len(), "kernel")
             ));
             passed_over.extend(unknown);
+            // The order of an index does not matter: the locations of a package that it lists twice are merged. The
+            // order of repositories does: the first one that has a kernel counts.
+            lists::merge_repeated(url, &mut listed, None);
             all.notices.extend(listed.notices);
+            all.skipped.extend(listed.skipped);
             let new = listed
                 .found
                 .into_iter()

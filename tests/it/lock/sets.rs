@@ -2,10 +2,13 @@
 
 use std::fmt::Write as _;
 
+use driverkit_matrix::failure::Status;
+use driverkit_matrix::report::BuildRecord;
 use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use crate::lock::{crawler_matrix, locked, of_list};
+use support::grid::Grid;
 use support::workspace::Workspace;
 
 /// Returns a list with one Amazon Linux kernel of the same release for each array of package URLs.
@@ -242,20 +245,39 @@ fn as_inline(entries: &[Entry]) -> String {
     )
 }
 
+fn as_text(entries: &[Entry]) -> String {
+    let line = |(number, _): &Entry| format!("4.14.{number}-1.amzn1.x86_64\n");
+    let lines: Vec<String> = entries.iter().map(line).collect();
+    lines.concat()
+}
+
+/// Returns the index of a repository with one package for each URL.
+fn as_repository(entries: &[Entry]) -> String {
+    let packages = entries.iter().flat_map(|(number, urls)| {
+        urls.iter().map(move |url| {
+            let (_, folder) = url.rsplit_once('/').unwrap();
+            format!(
+                "<package type=\"rpm\"><name>kernel-devel</name><arch>x86_64</arch><version epoch=\"0\" ver=\"4.14.{number}\" rel=\"1.amzn1\"/><location href=\"{folder}/kernel-devel-4.14.{number}-1.amzn1.x86_64.rpm\"/></package>"
+            )
+        })
+    });
+    format!("<metadata>{}</metadata>", packages.collect::<String>())
+}
+
 fn matrix_of(name: &str, source: &str) -> String {
     format!("drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"{name}\"\nkernels = {source}\n")
 }
 
 /// Returns the lock and the plan of a matrix over these entries, for each kind of source.
-fn outcomes(entries: &[Entry], order: &[Entry]) -> Vec<String> {
-    let workspace = Workspace::new()
-        .with("list.json", &as_json(order))
-        .with("list.csv", &as_csv(order))
-        .with("crawler.toml", &crawler_matrix(""))
-        .with(
-            "csv.toml",
-            "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"*\"\nkernels = { from = \"csv\", path = \"list.csv\" }\n",
-        );
+fn outcomes(workspace: &Workspace, entries: &[Entry], order: &[Entry]) -> Vec<String> {
+    workspace.put("list.json", &as_json(order));
+    workspace.put("list.csv", &as_csv(order));
+    workspace.put("list.txt", &as_text(order));
+    workspace.put("repository/repodata/primary.xml", &as_repository(order));
+    workspace.put(
+        "repository/repodata/repomd.xml",
+        "<repomd><data type=\"primary\"><location href=\"repodata/primary.xml\"/></data></repomd>",
+    );
     // A driverkit tree has one file for each kernel.
     for (kernel, urls) in entries.iter().rev() {
         let release = format!("4.14.{kernel}-1.amzn1.x86_64");
@@ -264,21 +286,90 @@ fn outcomes(entries: &[Entry], order: &[Entry]) -> Vec<String> {
         );
         workspace.put(&format!("tree/amazonlinux_{release}_1.yaml"), &text);
     }
-    workspace.put("inline.toml", &as_inline(entries));
-    workspace.put(
-        "tree.toml",
-        "drivers = [\"8.1.0+driver\"]\n\n[[target]]\nname = \"*\"\nkernels = { from = \"driverkit\", path = \"tree\" }\n",
-    );
+    let repository = format!("file://{}/repository", workspace.path().display());
+    let matrices = [
+        ("crawler", crawler_matrix("")),
+        (
+            "csv",
+            matrix_of("*", "{ from = \"csv\", path = \"list.csv\" }"),
+        ),
+        (
+            "text",
+            matrix_of("amazonlinux", "{ from = \"text\", path = \"list.txt\" }"),
+        ),
+        (
+            "mirror",
+            matrix_of(
+                "amazonlinux",
+                &format!("{{ from = \"mirror\", urls = [{repository:?}] }}"),
+            ),
+        ),
+        (
+            "tree",
+            matrix_of("*", "{ from = \"driverkit\", path = \"tree\" }"),
+        ),
+        ("inline", as_inline(entries)),
+    ];
     let mut outcomes = Vec::new();
-    for name in ["crawler", "csv", "tree", "inline"] {
-        let matrix = format!("{name}.toml");
+    for (name, text) in matrices {
+        let (matrix, lock) = (format!("{name}.toml"), format!("{name}.lock"));
+        workspace.put(&matrix, &text);
+        drop(std::fs::remove_file(workspace.path().join(&lock)));
         let plan = workspace.run(&["plan", &matrix, "--format", "json"]);
+        assert!(plan.starts_with("exit 0\n"), "{name}: {plan}");
         outcomes.push(plan.split("--- err").next().unwrap().to_owned());
         if name != "inline" {
-            outcomes.push(workspace.get(&format!("{name}.lock")));
+            outcomes.push(workspace.get(&lock));
         }
     }
     outcomes
+}
+
+/// The order of the packages does not change the key of a build: nothing is built again.
+#[test]
+fn any_order_of_packages_gives_the_same_key() {
+    let grid = Grid::new();
+    let [arch, common, kbuild] = grid.headers("1").map(|path| path.display().to_string());
+    let write = |headers: [&String; 3]| {
+        let list = headers.map(String::as_str).join(" ");
+        grid.write(
+            "list.csv",
+            format!("release,headers\n6.1.1-1-amd64,{list}\n"),
+        );
+    };
+    let inline = grid.matrix(&["1"]);
+    let (head, _) = inline.split_once("kernels = ").unwrap();
+    let listed = format!("{head}kernels = {{ from = \"csv\", path = \"list.csv\" }}\n");
+    write([&arch, &common, &kbuild]);
+    grid.write_matrix(&listed);
+    assert_eq!(grid.run(&[]).0, 0);
+    let first = grid.record();
+    assert_eq!(first.status, Status::Built);
+    grid.jobs();
+    for headers in [
+        [&kbuild, &common, &arch],
+        [&common, &kbuild, &arch],
+        [&kbuild, &arch, &common],
+    ] {
+        write(headers);
+        let kernel = format!("[{{ release = \"6.1.1-1-amd64\", headers = {headers:?} }}]");
+        for matrix in [&listed, &format!("{head}kernels = {kernel}\n")] {
+            drop(std::fs::remove_file(grid.path("matrix.lock")));
+            grid.write_matrix(matrix);
+            let (code, text) = grid.run(&[]);
+            assert_eq!(code, 0, "{text}");
+            let record = grid.record();
+            assert_eq!(record.status, Status::Cached, "{text}");
+            let urls = |record: &BuildRecord| -> Vec<String> {
+                record
+                    .inputs
+                    .iter()
+                    .map(|one| one.url.to_string())
+                    .collect()
+            };
+            assert_eq!(urls(&record), urls(&first));
+        }
+    }
 }
 
 fn entries() -> impl Strategy<Value = Vec<Entry>> {
@@ -307,7 +398,9 @@ proptest! {
     fn any_order_of_a_source_gives_the_same_lock_and_plan(
         (entries, (other, order)) in entries().prop_flat_map(|entries| (Just(entries.clone()), permuted(entries)))
     ) {
-        for (left, right) in outcomes(&entries, &entries).into_iter().zip(outcomes(&other, &order)) {
+        let workspace = Workspace::new();
+        let before = outcomes(&workspace, &entries, &entries);
+        for (left, right) in before.into_iter().zip(outcomes(&workspace, &other, &order)) {
             prop_assert_eq!(left, right);
         }
     }

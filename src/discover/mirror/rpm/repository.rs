@@ -184,9 +184,11 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         let rest = package.architecture.strip_prefix(architecture.machine());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_v"))
     };
-    let (common, headers): (Vec<_>, Vec<_>) = packages
+    let (mut common, headers): (Vec<_>, Vec<_>) = packages
         .into_iter()
         .partition(|package| package.architecture == "noarch");
+    // Of repeated packages the last one in this order is used, so that the order of the index does not matter.
+    common.sort_by(|left, right| right.path.cmp(&left.path));
     let of_version = |package: RpmPackage| {
         let key = (
             package.name.clone(),
