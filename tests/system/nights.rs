@@ -1,7 +1,7 @@
 //! Real kernel lists of four nights: the changes that `lock` reports, and that a run builds only new kernels.
 //!
 //! The lists are read from `../shared/data` next to the checkout or from the directory named by
-//! `DRIVERKIT_MATRIX_KERNEL_LISTS`; if they do not exist, the test reports this and passes.
+//! `DRIVERKIT_MATRIX_KERNEL_LISTS`; if they do not exist, the tests fail with advice, like the other tests here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::Read as _;
@@ -84,20 +84,18 @@ const fn churn(
     }
 }
 
-#[expect(clippy::print_stderr, reason = "the reader of the log must know")]
-fn folder() -> Option<PathBuf> {
+fn folder() -> PathBuf {
     let place = std::env::var_os("DRIVERKIT_MATRIX_KERNEL_LISTS").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data"),
         PathBuf::from,
     );
-    let is_there = place.join("nights").is_dir();
-    if !is_there {
-        eprintln!(
-            "{} has no lists of nights: nothing is tested",
-            place.display()
-        );
-    }
-    is_there.then_some(place)
+    assert!(
+        place.join("nights").is_dir(),
+        "{} has no directory `nights` with kernel-crawler's lists of three nights: name the directory that has it in \
+         DRIVERKIT_MATRIX_KERNEL_LISTS, or leave these tests out with `-- --skip nights::`",
+        place.display()
+    );
+    place
 }
 
 /// Copies the lists of a night to where the matrix reads them.
@@ -275,7 +273,7 @@ fn run(grid: &Grid) -> BTreeMap<String, (BTreeSet<String>, Status)> {
 
 #[test]
 fn nights_report_and_build_only_new_kernels() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let grid = Grid::new();
     grid.write_matrix(
         "drivers = [\"one\"]\narchitectures = [\"amd64\", \"arm64\"]\nartifacts = [\"module\"]\n\n[driver.\"one\"]\n\
@@ -321,7 +319,7 @@ const VANISHING: [(&str, &str, &str); 4] = [
 
 #[test]
 fn a_series_that_vanishes_from_a_real_list_is_reported_as_a_loss() {
-    let Some(folder) = folder() else { return };
+    let folder = folder();
     let grid = Grid::new();
     grid.write_matrix(
         "drivers = [\"one\"]\narchitectures = [\"amd64\"]\n[driver.\"one\"]\nsource = { path = \"driver\" }\n[[target]]\n\
