@@ -4,7 +4,7 @@
 //! | headers | kernel |
 //! | --- | --- |
 //! | `linux-headers-R_V_A.deb` | `linux-image-R-unsigned`, `linux-image-unsigned-R` (Ubuntu), `linux-image-R`; Debian's from 7.0 on `linux-binary-R`, in the directory `linux-signed-A` |
-//! | `N-devel-V.rpm` | `N-core-V`, `N-V`; of RHEL and its rebuilds from 8 on in `BaseOS`, not in `AppStream` |
+//! | `N-devel-V.rpm` | `N-core-V`, `N-V`; of RHEL and its rebuilds from 8 on in `BaseOS`, not in `AppStream`; Oracle: `baseos/latest`, `appstream` |
 //! | `N-headers-V.pkg.tar.*` | `N-V`, in the directory `N` where the headers are in `N-headers` (Arch's archive) |
 //!
 //! No rule finds the kernels of Amazon Linux 2 and later: each file of their repositories is in a directory named by a
@@ -52,7 +52,13 @@ fn is_named_by_digest(folder: &str) -> bool {
 fn folders_of(folder: &str) -> [String; 2] {
     let of_kernel = match folder.strip_suffix("-headers/") {
         Some(start) => format!("{start}/"),
-        None => folder.replace("/AppStream/", "/BaseOS/"),
+        // Red Hat's own server: `.../appstream/os/`. Oracle's: `OL9/appstream/x86_64/getPackage/`.
+        None if folder.contains("/appstream/os/") => {
+            folder.replace("/appstream/os/", "/baseos/os/")
+        }
+        None => folder
+            .replace("/AppStream/", "/BaseOS/")
+            .replace("/appstream/", "/baseos/latest/"),
     };
     [of_kernel, folder.to_owned()]
 }

@@ -29,6 +29,28 @@ fn the_kernel_package_is_next_to_the_headers() {
         ),
         (
             &[
+                "http://yum.oracle.com/repo/OracleLinux/OL9/appstream/x86_64/getPackage/kernel-devel-5.14.0-503.el9.x86_64.rpm",
+            ],
+            &[
+                "http://yum.oracle.com/repo/OracleLinux/OL9/baseos/latest/x86_64/getPackage/kernel-core-5.14.0-503.el9.x86_64.rpm",
+                "http://yum.oracle.com/repo/OracleLinux/OL9/appstream/x86_64/getPackage/kernel-core-5.14.0-503.el9.x86_64.rpm",
+                "http://yum.oracle.com/repo/OracleLinux/OL9/baseos/latest/x86_64/getPackage/kernel-5.14.0-503.el9.x86_64.rpm",
+                "http://yum.oracle.com/repo/OracleLinux/OL9/appstream/x86_64/getPackage/kernel-5.14.0-503.el9.x86_64.rpm",
+            ],
+        ),
+        (
+            &[
+                "http://h/rhel9/9/x86_64/appstream/os/Packages/k/kernel-devel-5.14.0-503.el9.x86_64.rpm",
+            ],
+            &[
+                "http://h/rhel9/9/x86_64/baseos/os/Packages/k/kernel-core-5.14.0-503.el9.x86_64.rpm",
+                "http://h/rhel9/9/x86_64/appstream/os/Packages/k/kernel-core-5.14.0-503.el9.x86_64.rpm",
+                "http://h/rhel9/9/x86_64/baseos/os/Packages/k/kernel-5.14.0-503.el9.x86_64.rpm",
+                "http://h/rhel9/9/x86_64/appstream/os/Packages/k/kernel-5.14.0-503.el9.x86_64.rpm",
+            ],
+        ),
+        (
+            &[
                 "http://h/oss/noarch/kernel-devel-6.4.0-150600.23.7.3.noarch.rpm",
                 "http://h/oss/x86_64/kernel-default-devel-6.4.0-150600.23.7.3.x86_64.rpm",
             ],
