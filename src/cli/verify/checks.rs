@@ -157,6 +157,9 @@ impl Verifier {
         let entry = indexed
             .as_ref()
             .and_then(|entry| entry.as_ref().ok().copied());
+        let why_refused = indexed
+            .as_ref()
+            .and_then(|entry| entry.as_ref().err().cloned());
         let (result, detail) = match &indexed {
             None => (Outcome::NotChecked, format!("{INDEX_FILE} does not exist")),
             Some(Ok(_)) => (
@@ -179,7 +182,11 @@ impl Verifier {
                 Outcome::NotChecked,
                 format!("{content}; no index or signed attestation confirms this digest"),
             ),
-            result => (result, content),
+            Outcome::Failed => {
+                let why = why_refused.unwrap_or_default();
+                (Outcome::Failed, format!("{content}; {why}"))
+            }
+            Outcome::Passed => (Outcome::Passed, content),
         };
         let artifact = Check {
             subject: Subject::Artifact,

@@ -232,6 +232,8 @@ fn a_manipulated_index_is_refused_and_named() {
     let sums = space.get("to/SHA256SUMS");
     space.put("to/SHA256SUMS", &sums.replace('a', "b"));
     check(&[
+        "artifact          FAILED",
+        "; SHA256SUMS does not match its digest in index.json",
         "index             FAILED",
         "SHA256SUMS does not match its digest in index.json",
     ]);
