@@ -30,9 +30,9 @@ pub(super) struct ProveArguments {
     /// Modules (`.ko`) and eBPF probes (`.o`), all for the same kernel
     #[arg(value_name = "MODULE|PROBE", required = true)]
     modules: Vec<PathBuf>,
-    /// The kernel: `vmlinuz` of amd64, `Image` or gzipped `vmlinuz` of arm64
+    /// The kernel: `vmlinuz` of amd64; `Image` or `vmlinuz` of arm64, also compressed or in an EFI program
     #[arg(long, value_name = "FILE")]
-    kernel_image: PathBuf,
+    kernel_image: Option<PathBuf>,
     /// Time limit of one boot
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_time)]
     timeout: Duration,
@@ -71,23 +71,35 @@ struct Proven<'a> {
 impl ProveArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let is_matrix = |path: &&PathBuf| path.extension().is_some_and(|end| end == "toml");
+        if let Some(matrix) = self.modules.iter().find(is_matrix) {
+            let matrix = matrix.display();
+            return Err(CliError::input(format!(
+                "{matrix} is not a module: to prove the modules of a matrix, use `driverkit-matrix run {matrix} --prove all`"
+            )));
+        }
+        let Some(kernel_image) = &self.kernel_image else {
+            return Err(CliError::input(
+                "`--kernel-image FILE` is missing: the kernel that the modules were built for",
+            ));
+        };
         let modules = self
             .modules
             .iter()
             .map(|path| ModuleToProve::read(path))
             .collect::<Result<Vec<_>, _>>()
             .map_err(|error| CliError::input(error.to_string()))?;
-        if !self.kernel_image.is_file() {
-            let message = format!("{} is not a file", self.kernel_image.display());
+        if !kernel_image.is_file() {
+            let message = format!("{} is not a file", kernel_image.display());
             return Err(CliError::input(message));
         }
-        let architecture = self.architecture(&modules)?;
+        let architecture = architecture_of(&modules, kernel_image)?;
         let run_id = new_run_id();
         let store = open_store(context, &run_id)?;
         let folder = store.temporary_folder()?;
         let toolchain = host_toolchain().map_err(|error| infrastructure(&error))?;
         let proof = Proof {
-            kernel_image: &self.kernel_image,
+            kernel_image,
             architecture,
             modules: &modules,
             toolchain: toolchain.toolchain(),
@@ -113,7 +125,7 @@ impl ProveArguments {
         };
         let line = || {
             let modules = count(modules.len(), "file");
-            let image = self.kernel_image.display();
+            let image = kernel_image.display();
             Some(format!("booting {image} in qemu for {modules}"))
         };
         let result = runtime()?.block_on(said_while_waiting(context, line, boot));
@@ -127,7 +139,7 @@ impl ProveArguments {
             Err(ProofError::Executor(error)) => return Err(infrastructure(&error)),
             Err(error @ ProofError::Boot(_)) => {
                 return Err(CliError::Infrastructure {
-                    message: format!("{}: {error}", self.kernel_image.display()),
+                    message: format!("{}: {error}", kernel_image.display()),
                     help: Some(format!(
                         "write the console output to a file with `--console FILE`; the proof needs {}, gcc and cpio",
                         proof.qemu()
@@ -143,29 +155,6 @@ impl ProveArguments {
         };
         let statuses = verdicts.iter().map(status_of);
         Ok(statuses.fold(ExitStatus::Success, ExitStatus::worse))
-    }
-
-    /// Returns the architecture of the modules; if there are only probes, that of the kernel.
-    fn architecture(&self, modules: &[ModuleToProve]) -> Result<Architecture, CliError> {
-        let mut known = modules
-            .iter()
-            .filter_map(|module| Some((module, module.architecture?)));
-        let Some((_, architecture)) = known.next() else {
-            let image = fs::read_file(&self.kernel_image)?;
-            return architecture_of_image(&image).ok_or_else(|| {
-                let image = self.kernel_image.display();
-                CliError::input(format!("{image}: not a kernel image of amd64 or arm64"))
-            });
-        };
-        match known.find(|(_, other)| *other != architecture) {
-            None => Ok(architecture),
-            Some((module, other)) => Err(CliError::input(format!(
-                "{} is for {}, but the previous modules are for {}",
-                module.path.display(),
-                other.as_str(),
-                architecture.as_str()
-            ))),
-        }
     }
 
     fn show(&self, modules: &[ModuleToProve], verdicts: &[Verdict]) -> Result<(), CliError> {
@@ -185,5 +174,31 @@ impl ProveArguments {
             print(&format!("{}: {}\n", one.path.display(), one.verdict))?;
         }
         Ok(())
+    }
+}
+
+/// Returns the architecture of the modules; if there are only probes, that of the kernel.
+fn architecture_of(
+    modules: &[ModuleToProve],
+    kernel_image: &Path,
+) -> Result<Architecture, CliError> {
+    let mut known = modules
+        .iter()
+        .filter_map(|module| Some((module, module.architecture?)));
+    let Some((_, architecture)) = known.next() else {
+        let image = fs::read_file(kernel_image)?;
+        return architecture_of_image(&image).ok_or_else(|| {
+            let image = kernel_image.display();
+            CliError::input(format!("{image}: not a kernel image of amd64 or arm64"))
+        });
+    };
+    match known.find(|(_, other)| *other != architecture) {
+        None => Ok(architecture),
+        Some((module, other)) => Err(CliError::input(format!(
+            "{} is for {}, but the previous modules are for {}",
+            module.path.display(),
+            other.as_str(),
+            architecture.as_str()
+        ))),
     }
 }

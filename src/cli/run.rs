@@ -137,7 +137,7 @@ pub(super) struct RunArguments {
     prove_kvm: bool,
     /// Repeat some of the builds and compare the results: a share such as 1%, or a number
     ///
-    /// The second build has a different number of jobs, clock and host name, and another executor if available. An
+    /// The second build has a different number of jobs, time zone and host name, and another executor if available. An
     /// artifact whose bytes differ fails with class `not-reproducible` and is not placed.
     #[arg(long, value_name = "SAMPLE", help_heading = None::<&str>)]
     double: Option<Sample>,

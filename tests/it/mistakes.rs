@@ -414,10 +414,8 @@ const MISTAKES: &[Mistake] = &[
         "a module that does not exist",
         "prove gone.ko --kernel-image vmlinuz",
     ),
-    of(
-        "a file that is not a module",
-        "prove m.toml --kernel-image vmlinuz",
-    ),
+    of("a proof of a matrix", "prove m.toml"),
+    of("a proof without a kernel", "prove scap.ko"),
     of("an unknown choice of proofs", "run m.toml --prove some"),
     // Publishing and the store.
     of("a publication of no run", "publish gone dest"),
