@@ -1,6 +1,6 @@
 //! The course of a run: when builds and proofs start, and how their results are handled.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,10 +35,12 @@ pub(super) struct Course {
     /// Builds that have not started.
     queue: std::vec::IntoIter<Build>,
     waiting: Waiting,
-    /// Kernels whose builds have ended and whose proofs have not started.
-    proofs: Vec<Vec<Ended>>,
+    /// Kernels with new builds that have ended, and whose proofs have not started.
+    proofs: VecDeque<Vec<Ended>>,
+    /// Kernels whose builds were all in the cache, and whose proofs have not started.
+    old_proofs: VecDeque<Vec<Ended>>,
     /// Finished builds that are to be repeated.
-    doubles: Vec<Ended>,
+    doubles: VecDeque<Ended>,
     running: JoinSet<Task>,
     names: HashMap<Id, Named>,
     result: RunResult,
@@ -58,11 +60,8 @@ enum Task {
 enum Named {
     Build(Build),
     Proof(Vec<Ended>),
+    OldProof(Vec<Ended>),
     Double(Box<Ended>),
-}
-
-fn reports_of(ended: Vec<Ended>) -> Vec<BuildReport> {
-    ended.into_iter().map(|(_, report)| report).collect()
 }
 
 impl Course {
@@ -80,8 +79,9 @@ impl Course {
             sampled,
             queue: Vec::new().into_iter(),
             waiting: Waiting::default(),
-            proofs: Vec::new(),
-            doubles: Vec::new(),
+            proofs: VecDeque::new(),
+            old_proofs: VecDeque::new(),
+            doubles: VecDeque::new(),
             running: JoinSet::new(),
             names: HashMap::new(),
             result: RunResult::default(),
@@ -95,14 +95,14 @@ impl Course {
         unproven: Vec<Ended>,
         undoubled: Vec<Ended>,
     ) {
-        self.doubles = undoubled;
+        self.doubles = undoubled.into();
         for build in missing.iter().filter(|build| self.proving.has(build)) {
             self.waiting.expect(build);
         }
         for ended in unproven {
             self.waiting.add_known(ended);
         }
-        self.proofs = self.waiting.take_complete();
+        self.old_proofs = self.waiting.take_complete().into();
         self.queue = missing.into_iter();
     }
 
@@ -166,53 +166,77 @@ impl Course {
     }
 
     /// Starts as many builds as the limit allows: enough ahead that packages are fetched and unpacked while others
-    /// compile.
+    /// compile. New builds and their proofs come first; then proofs of old builds and second builds, which get the slots
+    /// that no new build needs.
     fn begin(&mut self) {
+        let jobs = self.settings.jobs;
         let waiting = self.builds.engine().jobs.slots().waiting();
-        let window = self.settings.jobs * 3 + 6 + waiting.min(MOST_WAITING);
+        let waiting = waiting.min(MOST_WAITING);
+        let window = jobs * 3 + 6 + waiting;
         while self.running.len() < window {
-            let builds = self.builds.clone();
-            if let Some(ended) = self.proofs.pop() {
-                let of_kernel = ended.clone();
-                let extent = ended
-                    .first()
-                    .and_then(|(build, _)| self.proving.extent(build));
-                let task = self.running.spawn(async move {
-                    let proven = builds.prove(of_kernel, extent.unwrap_or_default(), Mode::Run);
-                    Task::Proven(proven.await)
-                });
-                self.names.insert(task.id(), Named::Proof(ended));
-                continue;
-            }
-            if let Some(ended) = self.doubles.pop() {
-                let double = ended.clone();
-                let task = self.running.spawn(async move {
-                    let report = builds.double(double, Mode::Run).await;
-                    Task::Doubled(report.map(Box::new))
-                });
-                self.names.insert(task.id(), Named::Double(Box::new(ended)));
-                continue;
-            }
-            let Some(build) = self.queue.next() else {
+            if let Some(ended) = self.proofs.pop_front() {
+                self.begin_proof(ended, Named::Proof);
+            } else if let Some(build) = self.queue.next() {
+                self.begin_build(build);
+            } else if self.running.len() >= jobs.max(1) + waiting && self.has_new_running() {
                 break;
-            };
-            let events = &self.builds.engine().events;
-            events.send(EventKind::BuildStarted { build: build.id() });
-            let name = build.clone();
-            let task = self.running.spawn(async move {
-                let report = builds.build(&build, Mode::Run).await;
-                let report = report.unwrap_or_else(|| BuildReport::not_run(&build));
-                Task::Built(Box::new((build, report)))
-            });
-            self.names.insert(task.id(), Named::Build(name));
+            } else if let Some(ended) = self.old_proofs.pop_front() {
+                self.begin_proof(ended, Named::OldProof);
+            } else if let Some(ended) = self.doubles.pop_front() {
+                self.begin_double(ended);
+            } else {
+                break;
+            }
         }
+    }
+
+    /// Whether new builds or their proofs are under way.
+    fn has_new_running(&self) -> bool {
+        let mut named = self.names.values();
+        named.any(|named| matches!(named, Named::Build(_) | Named::Proof(_)))
+    }
+
+    fn begin_build(&mut self, build: Build) {
+        let builds = self.builds.clone();
+        let events = &self.builds.engine().events;
+        events.send(EventKind::BuildStarted { build: build.id() });
+        let name = build.clone();
+        let task = self.running.spawn(async move {
+            let report = builds.build(&build, Mode::Run).await;
+            let report = report.unwrap_or_else(|| BuildReport::not_run(&build));
+            Task::Built(Box::new((build, report)))
+        });
+        self.names.insert(task.id(), Named::Build(name));
+    }
+
+    fn begin_proof(&mut self, ended: Vec<Ended>, named: fn(Vec<Ended>) -> Named) {
+        let builds = self.builds.clone();
+        let of_kernel = ended.clone();
+        let extent = ended
+            .first()
+            .and_then(|(build, _)| self.proving.extent(build));
+        let task = self.running.spawn(async move {
+            let proven = builds.prove(of_kernel, extent.unwrap_or_default(), Mode::Run);
+            Task::Proven(proven.await)
+        });
+        self.names.insert(task.id(), named(ended));
+    }
+
+    fn begin_double(&mut self, ended: Ended) {
+        let builds = self.builds.clone();
+        let double = ended.clone();
+        let task = self.running.spawn(async move {
+            let report = builds.double(double, Mode::Run).await;
+            Task::Doubled(report.map(Box::new))
+        });
+        self.names.insert(task.id(), Named::Double(Box::new(ended)));
     }
 
     fn ended(&mut self, id: Id, task: Task) {
         let named = self.names.remove(&id);
         match (task, named) {
             (Task::Built(ended), _) => self.built(*ended),
-            (Task::Proven(proven), Some(Named::Proof(ended))) => {
+            (Task::Proven(proven), Some(Named::Proof(ended) | Named::OldProof(ended))) => {
                 let (builds, before): (Vec<Build>, Vec<BuildReport>) = ended.into_iter().unzip();
                 let reports = proven.unwrap_or(before);
                 for ended in builds.into_iter().zip(reports) {
@@ -240,7 +264,7 @@ impl Course {
     fn settled(&mut self, ended: Ended) {
         let mut artifacts = ended.1.artifacts.iter();
         if self.sampled.has(&ended.1.build_id) && artifacts.any(|one| one.status.is_success()) {
-            self.doubles.push(ended);
+            self.doubles.push_back(ended);
         } else {
             self.note(ended.1);
         }
@@ -252,7 +276,7 @@ impl Course {
                 let report = defect(&build, error);
                 self.built((build, report));
             }
-            Some(Named::Proof(ended)) => {
+            Some(Named::Proof(ended) | Named::OldProof(ended)) => {
                 for (build, _) in ended {
                     self.note(defect(&build, error));
                 }
@@ -268,13 +292,16 @@ impl Course {
         for task in std::mem::take(&mut self.names).into_values() {
             match task {
                 Named::Build(build) => self.note(cancelled(&build)),
-                Named::Proof(ended) => self.proofs.push(ended),
-                Named::Double(ended) => self.doubles.push(*ended),
+                Named::Proof(ended) | Named::OldProof(ended) => self.proofs.push_back(ended),
+                Named::Double(ended) => self.doubles.push_back(*ended),
             }
         }
         let unproven = std::mem::take(&mut self.proofs);
         let waiting = std::mem::take(&mut self.waiting);
-        let unproven = unproven.into_iter().flatten().chain(waiting.into_ended());
+        let unproven = unproven
+            .into_iter()
+            .chain(std::mem::take(&mut self.old_proofs));
+        let unproven = unproven.flatten().chain(waiting.into_ended());
         let proving = std::mem::take(&mut self.proving);
         let unproven = unproven.map(|(build, report)| {
             not_proven(
@@ -283,7 +310,8 @@ impl Course {
                 NOT_BEGUN,
             )
         });
-        let undoubled = reports_of(std::mem::take(&mut self.doubles));
+        let undoubled = std::mem::take(&mut self.doubles);
+        let undoubled = undoubled.into_iter().map(|(_, report)| report);
         for report in unproven.chain(undoubled) {
             if self.sampled.has(&report.build_id) {
                 self.note(not_doubled(report, NOT_BEGUN));

@@ -162,6 +162,8 @@ pub(super) struct Waiting {
     /// The number of unfinished builds of each kernel.
     left: HashMap<Address, usize>,
     ended: HashMap<Address, Vec<Ended>>,
+    /// The kernels, in the order of their first reports.
+    order: Vec<Address>,
 }
 
 impl Waiting {
@@ -172,7 +174,11 @@ impl Waiting {
 
     /// Adds a report that is known from the start.
     pub(super) fn add_known(&mut self, (build, report): Ended) {
-        let of_kernel = self.ended.entry(address(&build.kernel)).or_default();
+        let kernel = address(&build.kernel);
+        let of_kernel = self.ended.entry(kernel).or_insert_with(|| {
+            self.order.push(kernel);
+            Vec::new()
+        });
         of_kernel.push((build, report));
     }
 
@@ -185,13 +191,18 @@ impl Waiting {
         (*left == 0).then(|| self.ended.remove(&kernel).unwrap_or_default())
     }
 
-    /// Returns the reports of kernels that have no unfinished builds.
+    /// Returns the reports of kernels that have no unfinished builds, in the order in which they were added.
     pub(super) fn take_complete(&mut self) -> Vec<Vec<Ended>> {
         let left = &self.left;
-        let is_complete =
-            |kernel: &Address, _: &mut Vec<Ended>| left.get(kernel).is_none_or(|left| *left == 0);
-        let taken = self.ended.extract_if(is_complete);
-        taken.map(|(_, ended)| ended).collect()
+        let is_complete = |kernel: &Address| left.get(kernel).is_none_or(|left| *left == 0);
+        let complete: Vec<Address> = self
+            .order
+            .extract_if(.., |kernel| is_complete(kernel))
+            .collect();
+        let ended = complete
+            .iter()
+            .filter_map(|kernel| self.ended.remove(kernel));
+        ended.collect()
     }
 
     /// Returns all waiting reports with their builds.

@@ -490,3 +490,29 @@ fn every_view_shows_the_proofs() {
         assert!(text.contains(reason), "{words:?}: {text}");
     }
 }
+
+#[test]
+fn new_builds_and_their_proofs_come_before_old_proofs() {
+    let grid = Grid::new();
+    let numbers = ["1", "2", "3", "4", "5", "6"];
+    for number in numbers {
+        grid.write_headers(number, RELEASE);
+        let name = format!("debs/linux-image-{RELEASE}-unsigned_6.1.{number}-1_amd64.deb");
+        let image = format!("kernel {number}");
+        grid.write(&name, deb(&[("boot/vmlinuz-6.1.0-1-amd64", &image)]));
+    }
+    grid.fake(&[boot(&loaded(0))]);
+    grid.write_matrix(&grid.matrix(&numbers[..5]));
+    assert_eq!(grid.run(&[]).0, 0);
+    grid.jobs();
+    grid.write_matrix(&grid.matrix(&numbers));
+    let (code, text) = grid.run(&["--prove", "all", "--jobs", "1"]);
+    assert_eq!(code, 0, "{text}");
+    let journal = fs::read_to_string(&grid.path("journal")).unwrap();
+    let jobs: Vec<&str> = journal.lines().collect();
+    let is_new = |job: &&&str| job.contains("6.1.6-1");
+    let new = jobs.iter().take_while(is_new).count();
+    assert!(jobs[new - 1].starts_with("prove "), "{jobs:#?}");
+    assert_eq!(jobs.iter().filter(is_new).count(), new, "{jobs:#?}");
+    assert_eq!(jobs.len(), new + 5, "{jobs:#?}");
+}
