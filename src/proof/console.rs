@@ -1,10 +1,8 @@
 //! Reads the result of each module from a boot's console: lines of the init program between lines of the kernel.
 
-use std::fmt;
-
-use serde::Serialize;
-
-use super::shown::STEP;
+use super::report::{self, WORDS, is_warning};
+use super::shown::{STEP, without_time};
+use super::verdict::Verdict;
 
 /// Taints set by every out-of-tree module without a valid signature: `O` and `E`.
 const EXPECTED_TAINTS: i64 = 1 << 12 | 1 << 13;
@@ -24,9 +22,6 @@ const PROBE: &str = "bpf: ";
 /// The error of a system call that the kernel does not have: `ENOSYS`.
 const NO_SYSTEM_CALL: i64 = 38;
 
-/// The maximum number of console lines in a verdict.
-const WORDS: usize = 12;
-
 /// The prefix of a kernel panic message.
 const PANIC: &str = "Kernel panic - ";
 
@@ -42,119 +37,6 @@ const CRASHES: &[&str] = &[
     "watchdog: BUG: ",
 ];
 
-/// The result of a module or probe.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(tag = "verdict", rename_all = "kebab-case")]
-pub enum Verdict {
-    /// The kernel loaded, used and unloaded the module.
-    Loaded {
-        /// The number of character devices that it created.
-        devices: i64,
-        /// The number of its parameters.
-        parameters: i64,
-    },
-    /// The kernel loaded all programs of a probe.
-    #[serde(rename = "loaded")]
-    TakenPrograms {
-        /// The number of programs.
-        programs: i64,
-        /// The number of maps that they use.
-        maps: i64,
-    },
-    /// It could not be tested, because the kernel or the probe does not support it.
-    NotProven {
-        /// The reason.
-        reason: String,
-    },
-    /// The kernel refused to load it.
-    Refused {
-        /// The error number of the system call.
-        error: i64,
-        /// What the kernel printed.
-        words: String,
-    },
-    /// The kernel crashed.
-    Oops {
-        /// The start of the crash report.
-        trace: String,
-    },
-    /// The kernel printed a warning with a trace.
-    Warning {
-        /// The start of the report.
-        trace: String,
-    },
-    /// It was loaded but does not work.
-    Unusable {
-        /// What does not work.
-        reason: String,
-    },
-    /// It taints the kernel for other reasons than being out-of-tree and unsigned.
-    Tainted {
-        /// The kernel's taint bits for the unexpected reasons.
-        taints: i64,
-    },
-    /// It could not be unloaded.
-    NotUnloaded {
-        /// The error number of the system call.
-        error: i64,
-        /// What the kernel printed.
-        words: String,
-    },
-    /// A step did not finish before the boot timed out.
-    TimedOut {
-        /// The last step that finished, or `load`.
-        after: String,
-    },
-}
-
-impl Verdict {
-    /// Returns true if the module or probe may be published.
-    pub fn is_good(&self) -> bool {
-        matches!(self, Self::Loaded { .. } | Self::TakenPrograms { .. })
-    }
-
-    /// Returns true if the kernel can still be used to test another module.
-    fn leaves_kernel_sound(&self) -> bool {
-        self.is_good() || matches!(self, Self::Refused { .. } | Self::NotProven { .. })
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Loaded {
-                devices,
-                parameters,
-            } => write!(
-                formatter,
-                "loaded ({devices} devices, {parameters} parameters)"
-            ),
-            Self::TakenPrograms { programs, maps } => {
-                write!(formatter, "loaded ({programs} programs, {maps} maps)")
-            }
-            Self::NotProven { reason } => write!(formatter, "not proven: {reason}"),
-            Self::Refused { error, words } => {
-                write!(formatter, "refused, error {}: {words}", -error)
-            }
-            Self::Oops { trace } => write!(formatter, "the kernel crashed: {trace}"),
-            Self::Warning { trace } => write!(formatter, "the kernel warned: {trace}"),
-            Self::Unusable { reason } => write!(formatter, "loaded, but {reason}"),
-            Self::Tainted { taints } => {
-                write!(
-                    formatter,
-                    "loaded, but it taints the kernel: bits {taints:#x}"
-                )
-            }
-            Self::NotUnloaded { error, words } => {
-                write!(formatter, "cannot be unloaded, error {}: {words}", -error)
-            }
-            Self::TimedOut { after } => {
-                write!(formatter, "the boot ended during or after step `{after}`")
-            }
-        }
-    }
-}
-
 /// The result of one boot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Boot {
@@ -164,6 +46,9 @@ pub struct Boot {
     pub last_words: String,
     /// The exit status of qemu, or of `timeout` if it had to kill qemu; `None` if it is not on the console.
     pub exit: Option<i32>,
+    /// True if qemu did not end by itself while the last module of the verdicts was tested. That verdict says nothing
+    /// certain about the module; it is [`Verdict::NotProven`] unless the boot timed out.
+    pub is_cut: bool,
 }
 
 impl Boot {
@@ -223,21 +108,30 @@ pub fn read_console(text: &str, count: usize) -> Boot {
             _ => {}
         }
     }
+    let exit = text
+        .lines()
+        .rev()
+        .find_map(|line| line.strip_prefix(EXIT)?.parse().ok());
     let mut verdicts = Vec::new();
+    let mut is_cut = false;
     for section in sections.iter().take(count) {
-        let verdict = section.verdict(cpus);
+        let mut verdict = section.verdict(cpus);
+        // A kernel that crashes or restarts ends qemu with status 0.
+        is_cut = exit != Some(0) && section.is_unfinished(&verdict);
+        if is_cut && exit != Some(TIMED_OUT) {
+            verdict = section.ended_by_qemu(exit);
+        }
         let is_sound = verdict.leaves_kernel_sound();
         verdicts.push(verdict);
-        if !is_sound {
+        if !is_sound || is_cut {
             break;
         }
     }
     Boot {
         verdicts,
         last_words: panic.unwrap_or(last_words).to_owned(),
-        exit: text
-            .lines()
-            .find_map(|line| line.strip_prefix(EXIT)?.parse().ok()),
+        exit,
+        is_cut,
     }
 }
 
@@ -256,7 +150,7 @@ impl Section<'_> {
                 words: self.words(),
             };
         }
-        if let Some(trace) = self.report(|line| line.starts_with("WARNING: ")) {
+        if let Some(trace) = self.report(is_warning) {
             return Verdict::Warning { trace };
         }
         if let (Some(programs), Some(0)) = (self.step("programs"), self.step("loaded")) {
@@ -266,10 +160,8 @@ impl Section<'_> {
             };
         }
         let (Some(unloaded), Some(taints)) = (self.step("unloaded"), self.step("taints")) else {
-            let after = self.steps.last().map_or("load", |(name, _)| name);
-            return Verdict::TimedOut {
-                after: after.to_owned(),
-            };
+            let after = self.last_step().to_owned();
+            return Verdict::TimedOut { after };
         };
         if unloaded < 0 {
             return Verdict::NotUnloaded {
@@ -287,6 +179,31 @@ impl Section<'_> {
         Verdict::Loaded {
             devices: self.step("devices").unwrap_or(0),
             parameters: self.step("parameters").unwrap_or(0),
+        }
+    }
+
+    fn last_step(&self) -> &str {
+        self.steps.last().map_or("load", |(name, _)| name)
+    }
+
+    /// Whether the boot ended before the last step of a module that got this verdict.
+    fn is_unfinished(&self, verdict: &Verdict) -> bool {
+        let is_finished = match self.step("probe") {
+            Some(_) => self.step("loaded").is_some(),
+            None => self.step("taints").is_some(),
+        };
+        matches!(verdict, Verdict::TimedOut { .. } | Verdict::Warning { .. }) && !is_finished
+    }
+
+    /// Returns the verdict for a module during whose test qemu was killed or failed.
+    fn ended_by_qemu(&self, exit: Option<i32>) -> Verdict {
+        let exit = match exit {
+            Some(status) => format!("qemu ended with exit status {status}"),
+            None => "the console ends without the exit status of qemu,".to_owned(),
+        };
+        let after = self.last_step();
+        Verdict::NotProven {
+            reason: format!("{exit} during or after step `{after}`"),
         }
     }
 
@@ -346,22 +263,10 @@ impl Section<'_> {
         words[..words.len().min(WORDS)].join("\n")
     }
 
-    /// Returns the lines from the first match on.
+    /// Returns the report that starts with the first match.
     fn report(&self, is_start: impl Fn(&str) -> bool) -> Option<String> {
         let start = self.words.iter().position(|line| is_start(line))?;
-        let lines = &self.words[start..];
-        Some(lines[..lines.len().min(WORDS)].join("\n"))
-    }
-}
-
-/// Removes the kernel's time stamp: `[    4.693534] `.
-fn without_time(line: &str) -> &str {
-    let time = line
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] "));
-    match time {
-        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
-        _ => line,
+        Some(report::of_lines(&self.words, start))
     }
 }
 

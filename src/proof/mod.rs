@@ -11,7 +11,9 @@ mod console;
 mod kernel;
 mod module;
 mod probe;
+mod report;
 mod shown;
+mod verdict;
 mod vmlinux;
 
 use std::path::{Path, PathBuf};
@@ -25,10 +27,11 @@ use crate::executor::{
 use crate::fs::{self, FileError};
 use crate::kernel::Architecture;
 
-pub use console::{Boot, CONSOLE_FILE, Verdict, read_console};
+pub use console::{Boot, CONSOLE_FILE, read_console};
 pub use kernel::{architecture_of_image, bootable};
 pub use module::{ModuleError, ModuleToProve};
 pub use shown::Shown;
+pub use verdict::Verdict;
 
 const INIT: &str = include_str!("../../templates/proof/init.c");
 const PROBE: &str = include_str!("../../templates/proof/probe.c");
@@ -98,11 +101,19 @@ impl Proof<'_> {
         cancel: &CancellationToken,
     ) -> Result<Vec<Verdict>, ProofError> {
         let mut verdicts = Vec::with_capacity(self.modules.len());
+        // Whether the next module has a boot of its own.
+        let mut is_alone = false;
         while verdicts.len() < self.modules.len() {
             let rest = &self.modules[verdicts.len()..];
-            let boot = self.boot(rest, executor, log, cancel).await?;
+            let rest = if is_alone { &rest[..1] } else { rest };
+            let mut boot = self.boot(rest, executor, log, cancel).await?;
             if boot.verdicts.is_empty() {
                 return Err(ProofError::Boot(boot.last_words));
+            }
+            // The module may have had too little of the shared time.
+            is_alone = boot.is_cut && boot.has_timed_out() && rest.len() > 1;
+            if is_alone {
+                boot.verdicts.pop();
             }
             verdicts.extend(boot.verdicts);
         }

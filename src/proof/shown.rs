@@ -13,6 +13,27 @@ const KEPT_BYTES: usize = 4 << 20;
 /// The prefix of the init program's lines.
 pub(super) const STEP: &str = "proof: ";
 
+/// Removes what the kernel writes before a message: its time, `[    4.693534] `, and the task or processor that printed
+/// it, `[    T1] `, if `CONFIG_PRINTK_CALLER` is set.
+pub(super) fn without_time(line: &str) -> &str {
+    fn in_brackets(text: &str) -> Option<(&str, &str)> {
+        text.strip_prefix('[')?.split_once(']')
+    }
+    let is_caller = |text: &str| {
+        let number = text.trim().strip_prefix(['T', 'C']);
+        number.is_some_and(|number| number.parse::<u32>().is_ok())
+    };
+    let rest = match in_brackets(line) {
+        Some((time, rest)) if time.trim().parse::<f64>().is_ok() => rest,
+        _ => return line,
+    };
+    let rest = match in_brackets(rest) {
+        Some((caller, rest)) if is_caller(caller) => rest,
+        _ => rest,
+    };
+    rest.strip_prefix(' ').unwrap_or(rest)
+}
+
 /// Collects the text of a console.
 #[derive(Debug, Default)]
 pub struct Shown {
@@ -49,7 +70,7 @@ impl Shown {
     fn end_line(&mut self) {
         let line = String::from_utf8_lossy(&self.line);
         let line = line.trim();
-        let kept = if line.starts_with(STEP) {
+        let kept = if without_time(line).starts_with(STEP) {
             &mut self.step_bytes
         } else {
             &mut self.kernel_bytes
@@ -79,10 +100,12 @@ mod tests {
         let mut shown = Shown::default();
         shown.add(b"proof: -1 boot 1\nto the \x1b[31mend\x07\npro");
         shown.add(b"of: 0 load\n");
+        let step = "[   65.093534][    T1] proof: 0 loaded 0\n";
         for _ in 0..64 {
             shown.add(flood.as_bytes());
             shown.add("y\n".repeat(1 << 18).as_bytes());
         }
+        shown.add(step.as_bytes());
         shown.add(b"proof: -1 end\nproof: qemu exit 0");
         let text = shown.into_text();
         assert!(text.len() < 10 << 20, "{}", text.len());
@@ -91,7 +114,7 @@ mod tests {
                 "proof: -1 boot 1\nto the \u{fffd}[31mend\u{fffd}\nproof: 0 load\nxxx"
             )
         );
-        assert!(text.ends_with("proof: -1 end\nproof: qemu exit 0\n"));
+        assert!(text.ends_with(&format!("{step}proof: -1 end\nproof: qemu exit 0\n")));
         assert!(text.lines().all(|line| line.len() <= LINE_BYTES));
     }
 }

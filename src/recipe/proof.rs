@@ -279,7 +279,7 @@ impl Proofs {
         // The key covers everything that can change the outcome.
         let program = Sha256::of(proof::program(build.kernel.architecture));
         let key_of = |module: &ModuleFile| {
-            let key = KeyBuilder::new("proof", 2).field("architecture", build.kernel.architecture);
+            let key = KeyBuilder::new("proof", 3).field("architecture", build.kernel.architecture);
             let key = match &asked.kernel {
                 KernelOf::Package { package, .. } => key.field("kernel package", package.sha256),
                 KernelOf::Built(built) => key.field("kernel", built.sha256),
@@ -312,6 +312,7 @@ impl Proofs {
         if is_doubted && asked.may_renew && self.is_unconfirmed(asked) {
             return Ok(Proven::Doubted);
         }
+        let mut why_not = String::new();
         if !wanted.is_empty() {
             self.engine.may_begin(mode)?;
             let kernel = match self.kernel_of(asked).await? {
@@ -327,18 +328,16 @@ impl Proofs {
                 .iter()
                 .map(|(_, module, inputs)| (module.clone(), inputs.clone()))
                 .collect();
-            let made = match self.boot_for(&boots, &to_boot).await? {
-                Ok(made) => made,
+            let booted = match self.boot_for(&boots, &to_boot).await? {
+                Ok(booted) => booted,
                 Err(stopped) => return Ok(stopped),
             };
-            for ((position, ..), done) in wanted.iter().zip(&made) {
-                outcomes[*position] = Some(proof_of(done)?);
+            for ((position, ..), outcome) in wanted.iter().zip(booted.outcomes) {
+                outcomes[*position] = Some(outcome);
             }
+            why_not = booted.why_not;
         }
-        let unproven = || {
-            let reason = "the boot ended before it was loaded";
-            ProofOutcome::NotProven(reason.to_owned())
-        };
+        let unproven = || ProofOutcome::NotProven(why_not.clone());
         let outcomes = outcomes.into_iter().map(|one| one.unwrap_or_else(unproven));
         Ok(Proven::All(outcomes.collect()))
     }

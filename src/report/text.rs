@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use super::clean;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureClass};
 
 /// Returns text such as `14.2s`, `3m 20s`, `1h 05m`.
 pub(super) fn duration(duration: Duration) -> String {
@@ -40,6 +40,11 @@ pub(super) fn failure_text(failure: &Failure) -> String {
         Some(error) => {
             let error = error.to_string();
             format!("{}: {}", failure.class, shorten(&clean(&error), 300))
+        }
+        // The words of a kernel, of many lines.
+        None if failure.class == FailureClass::Load => {
+            let message = clean(&failure.message);
+            format!("{}: {}", failure.class, shorten(&message, 300))
         }
         None => format!("{}: {}", failure.class, clean(&failure.message)),
     }

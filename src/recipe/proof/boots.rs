@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Boots, Kept, ModuleFile, Proofs, Proven};
+use super::{Boots, Kept, ModuleFile, ProofOutcome, Proofs, Proven, proof_of};
 use crate::cache::StepResult;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::engine::halt::Halt;
 use crate::engine::job::{JobRequest, JobResult};
-use crate::engine::work::{Done, Work};
+use crate::engine::work::Work;
 use crate::executor::{Mount, Network};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::{self, FileError, blocking};
@@ -18,22 +18,37 @@ use crate::unpack::{UnpackError, tree_digest_of_folder};
 /// The minimum time limit of a boot, whatever the time limit of a build's steps is.
 const SHORTEST_BOOT: Duration = Duration::from_secs(30);
 
+/// The outcomes of the first modules.
+pub(super) struct Booted {
+    pub(super) outcomes: Vec<ProofOutcome>,
+    /// Why the other modules have no outcome.
+    pub(super) why_not: String,
+}
+
 impl Proofs {
-    /// Boots as often as necessary, and stores an outcome for each module, in the order of the modules. Returns an
-    /// inner error if the boot timed out, or the machine or the package is at fault; then the rest has no outcome.
+    /// Boots as often as necessary, and stores an outcome for each module, in the order of the modules. What a time-out
+    /// or a failure of the machine ended has an outcome that is not stored, or none. Returns an inner error if the
+    /// package is at fault.
     pub(super) async fn boot_for(
         &self,
         boots: &Boots<'_>,
         wanted: &[(ModuleFile, KeyBuilder)],
-    ) -> Result<Result<Vec<Done>, Proven>, Halt> {
-        let mut made = Vec::with_capacity(wanted.len());
+    ) -> Result<Result<Booted, Proven>, Halt> {
+        let mut outcomes = Vec::with_capacity(wanted.len());
+        let mut why_not = String::new();
         let mut is_confirmed = false;
-        while made.len() < wanted.len() {
-            let rest = &wanted[made.len()..];
+        // Whether the next module has a boot of its own.
+        let mut is_alone = false;
+        while outcomes.len() < wanted.len() {
+            let rest = &wanted[outcomes.len()..];
+            let rest = if is_alone { &rest[..1] } else { rest };
             let (result, console) = match self.boot(boots, rest).await {
                 Ok(booted) => booted,
                 // The machine is at fault, or a limit, but never the module.
-                Err(Halt::Failed(failed)) => return Ok(Err(Proven::None(failed.failure.message))),
+                Err(Halt::Failed(failed)) => {
+                    why_not = failed.failure.message;
+                    break;
+                }
                 Err(halt) => return Err(halt),
             };
             let boot = read_console(&console, rest.len());
@@ -54,24 +69,27 @@ impl Proofs {
                     _ => Some(format!("{reason} (qemu failed)")),
                 };
                 if let Some(message) = message {
-                    return Ok(Err(Proven::None(message)));
+                    why_not = message;
+                    break;
                 }
                 for (_, key) in rest {
                     let facts = Work::of_facts(&Kept::NotProven(reason.clone()), Phase::Prove)?;
-                    made.push(self.keep(key, facts.result, &result).await?);
+                    outcomes.push(self.keep(key, facts.result, &result).await?);
                 }
-                break;
+                continue;
             }
-            // A later module may have had too little of the shared time: it comes first in the next boot.
-            let mut count = boot.verdicts.len();
-            if boot.has_timed_out() && count > 1 {
-                count -= 1;
+            let cut = boot.is_cut.then(|| boot.verdicts.last()).flatten();
+            let certain = boot.verdicts.len() - usize::from(cut.is_some());
+            for ((_, key), verdict) in rest.iter().zip(&boot.verdicts[..certain]) {
+                outcomes.push(self.keep(key, result_of(verdict)?, &result).await?);
             }
-            for ((_, key), verdict) in rest.iter().zip(&boot.verdicts[..count]) {
-                made.push(self.keep(key, result_of(verdict)?, &result).await?);
+            // The module may have had too little of the shared time, or be slow because of the modules before it.
+            is_alone = boot.has_timed_out() && cut.is_some() && rest.len() > 1;
+            if let Some(cut) = cut.filter(|_| !is_alone) {
+                outcomes.push(uncertain(cut, &result)?);
             }
         }
-        Ok(Ok(made))
+        Ok(Ok(Booted { outcomes, why_not }))
     }
 
     async fn keep(
@@ -79,12 +97,12 @@ impl Proofs {
         key: &KeyBuilder,
         kept: StepResult,
         job: &JobResult,
-    ) -> Result<Done, Halt> {
+    ) -> Result<ProofOutcome, Halt> {
         let kept = self
             .engine
             .steps
             .keep(key.clone(), job.work(kept), Phase::Prove);
-        kept.await
+        proof_of(&kept.await?)
     }
 
     /// Boots once and returns the text of the console.
@@ -153,12 +171,24 @@ fn result_of(verdict: &Verdict) -> Result<StepResult, Halt> {
     if let Some(kept) = kept {
         return Ok(Work::of_facts(&kept, Phase::Prove)?.result);
     }
-    let message = verdict.to_string();
-    Ok(StepResult::Failure(Failure::new(
-        FailureClass::Load,
-        Phase::Prove,
-        message,
-    )))
+    Ok(StepResult::Failure(failure_of(verdict)))
+}
+
+fn failure_of(verdict: &Verdict) -> Failure {
+    let mut failure = Failure::new(FailureClass::Load, Phase::Prove, verdict.to_string());
+    failure.first_error = verdict.first_error();
+    failure
+}
+
+/// Returns the outcome, which is not stored, of a module whose boot did not end by itself.
+fn uncertain(verdict: &Verdict, job: &JobResult) -> Result<ProofOutcome, Halt> {
+    if let Verdict::NotProven { reason } = verdict {
+        return Ok(ProofOutcome::NotProven(reason.clone()));
+    }
+    match job.failed(failure_of(verdict)) {
+        Halt::Failed(failed) => Ok(ProofOutcome::Refused(failed)),
+        halt => Err(halt),
+    }
 }
 
 /// Puts the input files of a boot into a tree of the store.

@@ -491,6 +491,89 @@ fn every_view_shows_the_proofs() {
     }
 }
 
+/// Returns a boot whose console shows `modules` until qemu ends with this status.
+fn ended(modules: &str, exit: i32) -> Value {
+    let console = format!("proof: -1 boot 2\n{modules}proof: qemu exit {exit}\n");
+    rule("prove *", &json!({ "outputs": { "console": console } }))
+}
+
+#[test]
+fn a_boot_that_qemu_ended_is_not_held_against_the_module() {
+    let unfinished = loaded(0)
+        .split_once("proof: 0 unloaded")
+        .unwrap()
+        .0
+        .to_owned();
+    let grid = grid("");
+    grid.fake(&[ended(&unfinished, 137)]);
+    for _ in 0..2 {
+        let (code, text) = grid.run(&["--prove", "all"]);
+        assert_eq!(code, 0, "{text}");
+        assert!(grid.jobs().contains(&"prove".to_owned()));
+        let report = proof(&grid);
+        assert_eq!(report.result, ProofResult::NotProven);
+        assert!(report.message.contains("exit status 137"), "{report:?}");
+        assert!(grid.path(MODULE).exists());
+    }
+    // A time-out is a failure in this run only.
+    grid.fake(&[ended(&unfinished, 124)]);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 1, "{text}");
+    assert_eq!(grid.jobs(), ["prove"]);
+    assert_eq!(proof(&grid).result, ProofResult::Refused);
+    grid.fake(&[boot(&loaded(0))]);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["prove"]);
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+    assert!(grid.path(MODULE).exists());
+}
+
+#[test]
+fn a_module_that_timed_out_in_a_shared_boot_gets_its_own() {
+    // The module times out in its first boot, the probe after it is loaded.
+    let grid = grid_with_probe("");
+    let unfinished = loaded(0)
+        .split_once("proof: 0 unloaded")
+        .unwrap()
+        .0
+        .to_owned();
+    let [mut slow, then] = [ended(&unfinished, 124), boot(&loaded(0))];
+    slow["times"] = json!(1);
+    grid.fake(&[slow, then]);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    let boots = grid.jobs().into_iter().filter(|job| job == "prove");
+    // Together, the module alone, the probe.
+    assert_eq!(boots.count(), 3);
+    assert!(text.contains("2 loaded, 0 refused"), "{text}");
+}
+
+#[test]
+fn a_crash_has_a_first_error_and_one_line_on_the_terminal() {
+    let crash = "proof: 0 load 1\n[ 5.0] BUG: kernel NULL pointer dereference, address: 0000000000000000\n\
+        [ 5.0] CPU: 0 PID: 1 Comm: init\n[ 5.0] RIP: 0010:scap_init+0x10/0x1000 [scap]\n\
+        [ 5.0] Code: 00 00 00\n[ 5.0] RAX: 0000000000000000 RBX: 0000000000000000\n[ 5.0] Call Trace:\n\
+        [ 5.0]  do_one_initcall+0x59/0x220\n";
+    let grid = grid(crash);
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 1, "{text}");
+    let first = "kernel: BUG: kernel NULL pointer dereference, address: 0000000000000000, at scap_init+0x10/0x1000 [scap]";
+    assert!(text.contains(first), "{text}");
+    assert!(!text.contains("Call Trace"), "{text}");
+    let failure = grid.record().artifacts.remove(0).failure.unwrap();
+    assert_eq!(failure.first_error.unwrap().to_string(), first);
+    assert!(
+        failure
+            .message
+            .ends_with("Call Trace:\n do_one_initcall+0x59/0x220"),
+        "{}",
+        failure.message
+    );
+    let csv = fs::read_to_string(&grid.path("out/manifest.csv")).unwrap();
+    assert!(csv.contains(first), "{csv}");
+}
+
 #[test]
 fn new_builds_and_their_proofs_come_before_old_proofs() {
     let grid = Grid::new();
