@@ -9,6 +9,7 @@ use super::{CliError, Context};
 use crate::bucket::{Acl, BucketKind, BucketSettings, BucketUrl, TrafficCount};
 use crate::fs;
 use crate::publish::{Destination, PublishError, fetch_manifests};
+use crate::redact;
 use crate::resolve::said_while_busy;
 use crate::text::{count, separated, size};
 
@@ -53,6 +54,14 @@ pub(super) fn no_run(out: &Path, help: &str) -> CliError {
         message: format!("{} does not exist", file.display()),
         help: Some(help.to_owned()),
     }
+}
+
+/// Checks `--public-url`, which is published as part of the site's `download` fields.
+pub(super) fn public_url(text: &str) -> Result<String, String> {
+    if redact::url(text) == text && redact::text(text) == text {
+        return Ok(text.to_owned());
+    }
+    Err("it is published, so it must not have a user name, password, query or fragment".to_owned())
 }
 
 /// Opens a destination with the ACL of objects that are written there; a path without a scheme is a directory.

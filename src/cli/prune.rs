@@ -7,7 +7,7 @@ use clap::Args;
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::destination::{acl_parser, destination, new_runtime, said_at};
+use super::destination::{acl_parser, destination, new_runtime, public_url, said_at};
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::bucket::Acl;
@@ -56,7 +56,7 @@ pub(super) struct PruneArguments {
     #[arg(long, value_name = "NAME", conflicts_with_all = ["yes", "keep_driver", "newest_drivers", "gone_days"])]
     undo: Option<String>,
     /// Public URL of the destination, for the `download` fields of the site
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<String>,
     /// Canned ACL of restored objects, as for `publish --acl`
     #[arg(long, value_name = "ACL", value_parser = acl_parser())]

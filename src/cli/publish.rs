@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::destination::{acl_parser, destination, new_runtime, said_at, traffic};
+use super::destination::{acl_parser, destination, new_runtime, public_url, said_at, traffic};
 use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus};
 use crate::bucket::Acl;
@@ -99,7 +99,7 @@ pub(super) struct UploadArguments {
     #[arg(long)]
     with_logs: bool,
     /// Public URL of the destination, for the `download` fields of the site
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = public_url)]
     public_url: Option<String>,
 }
 
