@@ -69,14 +69,15 @@ impl LocalRequest {
         let has_dkms = reader.is_set("dkms");
         let downloads = reader.is_set("download-headers") || values.text("kernelurls").is_some();
         let mut environment = Vec::new();
-        for item in values.items("env") {
+        for (position, item) in (1..).zip(values.items("env")) {
             match item.split_once('=') {
                 Some((name, value)) if is_variable(name) => {
                     environment.push((name.to_owned(), value.to_owned()));
                 }
+                // The text may be a secret, so it is not shown.
                 _ => reader.fault(
                     "env",
-                    &format!("`{item}` is not a variable: expected NAME=VALUE"),
+                    &format!("value {position} is not a variable: expected NAME=VALUE"),
                 ),
             }
         }

@@ -39,9 +39,12 @@ fn bad_input_is_refused() {
         ),
         (
             vec!["--env", "A"],
-            "`--env`: `A` is not a variable: expected NAME=VALUE",
+            "`--env`: value 1 is not a variable: expected NAME=VALUE",
         ),
-        (vec!["--env", "1A=b"], "`--env`: `1A=b` is not a variable"),
+        (
+            vec!["--env", "A=b", "--env", "1A=b"],
+            "`--env`: value 2 is not a variable",
+        ),
         (
             vec!["--kernelurls", "a"],
             "`--kernelurls`: `a` is not a valid URL",
@@ -62,7 +65,7 @@ fn bad_input_is_refused() {
     local(&grid, &["-c", "config.yaml"])
         .assert()
         .code(2)
-        .stderr(contains("`A-B=c` is not a variable").and(contains("config.yaml:2:6")));
+        .stderr(contains("value 1 is not a variable").and(contains("config.yaml:2:6")));
 }
 
 /// Falco's loader always passes both flags.
