@@ -1,95 +1,49 @@
 //! Removes secrets from URLs, from text that contains URLs, and from command lines.
 //!
-//! Secrets are recognised by value, not by position: the user and password of any URL, and every query string, since a
-//! signed URL has its signature there.
+//! Secrets are recognised by value, not by position: the user and password of any URL, also without a scheme
+//! (`user:password@host`), and every query string, since a signed URL has its signature there. Passwords contain any
+//! character, so a user and password end at the last `@` of a word unless a host is clearly before it.
 
 use std::borrow::Cow;
-use std::sync::LazyLock;
 
-use regex::Regex;
+mod find;
+mod source;
+
+use find::{Within, secrets};
+pub use source::masked;
 
 /// The replacement of a secret value.
 pub const HIDDEN: &str = "***";
 
-/// The replacement of a URL's query.
-const HIDDEN_QUERY: &str = "?...";
-
-/// Placeholders that messages use for a URL's user, host and port; they are not secrets. The third lacks a bracket,
-/// since [`text`] treats the last one as punctuation.
-const PLACEHOLDERS: [&str; 4] = [
-    "HOST:PORT",
-    "[USER@]HOST",
-    "[USER@]HOST[:PORT",
-    "[USER@]HOST[:PORT]",
-];
-
 /// Returns a URL without user name, password, query and fragment; `?...` replaces the query. Text without `://` is a
-/// path and is returned unchanged.
+/// path and is returned unchanged, unless it starts with `user:password@`.
 pub fn url(text: &str) -> Cow<'_, str> {
-    let Some((scheme, rest)) = text.split_once("://") else {
-        return Cow::Borrowed(text);
-    };
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let (authority, path) = rest.split_at(end);
-    if PLACEHOLDERS.contains(&authority) {
-        return Cow::Borrowed(text);
-    }
-    let host = authority.rsplit_once('@').map(|(_, host)| host);
-    let path_end = path.find(['?', '#']);
-    if host.is_none() && path_end.is_none() {
-        return Cow::Borrowed(text);
-    }
-    let host = host.unwrap_or(authority);
-    let query = match path_end.map(|at| path.as_bytes()[at]) {
-        Some(b'?') => HIDDEN_QUERY,
-        _ => "",
-    };
-    let path = &path[..path_end.unwrap_or(path.len())];
-    Cow::Owned(format!("{scheme}://{host}{path}{query}"))
+    without(text, Within::Value)
 }
-
-static URL: LazyLock<Regex> = LazyLock::new(|| {
-    #[expect(clippy::expect_used, reason = "the pattern is a constant")]
-    Regex::new(r#"[A-Za-z][A-Za-z0-9+.-]*://[^\s"'`<>|\\^{}]+"#).expect("a valid pattern")
-});
 
 /// Returns the text with [`url()`] applied to each URL.
 pub fn text(text: &str) -> Cow<'_, str> {
-    if !text.contains("://") {
-        return Cow::Borrowed(text);
-    }
-    URL.replace_all(text, |found: &regex::Captures<'_>| {
-        // Punctuation after a URL belongs to the sentence.
-        let whole = &found[0];
-        let end = whole.trim_end_matches(['.', ',', ';', ':', ')', ']']).len();
-        format!("{}{}", url(&whole[..end]), &whole[end..])
-    })
+    without(text, Within::Sentence)
 }
 
-/// Replaces each byte of a secret in a URL by `*`. The text keeps its length in bytes, so that spans stay valid.
-pub fn masked(text: &str) -> Cow<'_, str> {
-    if !text.contains("://") {
-        return Cow::Borrowed(text);
+/// Removes secrets until none is left: what follows a removed secret may look like another one.
+fn without(text: &str, within: Within) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    loop {
+        let secrets = secrets(&text, within);
+        if secrets.is_empty() {
+            return text;
+        }
+        let mut shown = String::new();
+        let mut end = 0;
+        for secret in secrets {
+            shown += &text[end..secret.range.start];
+            shown += secret.replacement;
+            end = secret.range.end;
+        }
+        shown += &text[end..];
+        text = Cow::Owned(shown);
     }
-    URL.replace_all(text, |found: &regex::Captures<'_>| {
-        let whole = &found[0];
-        let start = whole.find("://").map_or(0, |at| at + 3);
-        let host_end = whole[start..]
-            .find(['/', '?', '#'])
-            .map_or(whole.len(), |at| start + at);
-        let host = whole[start..host_end]
-            .rfind('@')
-            .map_or(start, |at| start + at);
-        let query = whole.find(['?', '#']).map_or(whole.len(), |at| at + 1);
-        let mask = |part: &str| "*".repeat(part.len());
-        format!(
-            "{}{}{}{}",
-            &whole[..start],
-            mask(&whole[start..host]),
-            &whole[host..query],
-            mask(&whole[query..])
-        )
-    })
 }
 
 /// The maximum number of characters of a word that is shown in full; usual paths and URLs are shorter.
@@ -159,7 +113,8 @@ pub fn command(
             Some((name, _)) => format!("{name}={HIDDEN}"),
             None => HIDDEN.to_owned(),
         },
-        FlagValue::Shown => text(value).into_owned(),
+        // Each value by itself: a secret may contain what separates the words of a sentence.
+        FlagValue::Shown => url(value).into_owned(),
     };
     words
         .into_iter()
@@ -203,7 +158,22 @@ mod tests {
     #[test]
     fn credentials_query_and_fragment_of_a_url_are_removed() {
         for (given, shown) in [
-            ("http://user:secret@host:1/a@b", "http://host:1/a@b"),
+            ("http://user:secret@host.a:1/a@b", "http://host.a:1/a@b"),
+            ("http://host/a@b", "http://host/a@b"),
+            ("http://u:secret}x@h/", "http://h/"),
+            ("http://u:secret/x@h/", "http://h/"),
+            ("http://u:sec#ret?x@h/", "http://h/"),
+            ("http://u:sec@ret/x@h/", "http://h/"),
+            ("http://u:sec ret@h/", "http://h/"),
+            (
+                "http://h.a/b,http://u:secret@h/c",
+                "http://h.a/b,http://h/c",
+            ),
+            ("u:secret@h:x.git", "h:x.git"),
+            ("u:secret\"/#@h:1", "h:1"),
+            ("debian=u:secret@h:1", "debian=h:1"),
+            ("/a:b@c", "/a:b@c"),
+            ("https://host/a?...", "https://host/a?..."),
             ("https://user:p@ss@host?x=secret", "https://host?..."),
             (
                 "https://host/a.deb?X-Amz-Signature=secret#secret",
@@ -231,7 +201,64 @@ mod tests {
         let shown = "`https://h/a?...` failed (see http://h/b?...), then s3://bucket/x.";
         assert_eq!(text(given), shown);
         assert_eq!(text("no URL? none"), "no URL? none");
+        for character in "}\"'`<>|\\^{/#?@:,;".chars() {
+            for start in [
+                "",
+                "http://",
+                "`",
+                "--mirror 'debian=http://",
+                "git = \"ssh://",
+            ] {
+                let given = format!("bad {start}user:sec{character}ret@h:1 here");
+                let expected = format!("bad {start}h:1 here");
+                assert_eq!(text(&given), expected, "{given}");
+                assert_eq!(masked(&given).len(), given.len());
+                assert!(!masked(&given).contains("ret"), "{}", masked(&given));
+            }
+        }
+        let digest = "a".repeat(64);
+        for kept in [
+            &format!("image reg:5000/x:tag@sha256:{digest}"),
+            &format!("image docker://reg:5000/x:tag@sha256:{digest}"),
+            "Signed-off-by: Some One <a@b.example>",
+            "(a@b.example): no",
+            "git@github.com:a/b.git failed",
+            "a.c:1:2: stray '@' in program",
+            "[\"http://a/x\",\"a@b\"]",
+            "http://h.a:1/x: 404, http://h.a/y@z",
+        ] {
+            assert_eq!(text(kept), kept);
+        }
+        assert_eq!(
+            text(&format!("u:secret@reg/x@sha256:{digest}")),
+            format!("reg/x@sha256:{digest}")
+        );
     }
+
+    proptest::proptest! {
+    #[test]
+    fn redacting_twice_equals_redacting_once(
+        given in "(http://|s3://|[a-c.:/?#@,\"}) ]|\\.\\.\\.|sha256:|user:|@h|\u{fc}){0,20}",
+    ) {
+        let once = text(&given).into_owned();
+        proptest::prop_assert_eq!(text(&once), &*once);
+        let once = url(&given).into_owned();
+        proptest::prop_assert_eq!(url(&once), &*once);
+        proptest::prop_assert_eq!(masked(&given).len(), given.len());
+    }
+
+    #[test]
+    fn no_password_is_shown(
+        start in proptest::sample::select(vec!["", "http://", "a=ssh://", "'s3://"]),
+        password in "[!-?A-~]{1,16}",
+    ) {
+        // This may be the scheme of another URL.
+        proptest::prop_assume!(!password.contains("//"));
+        let given = format!("{start}user:{password}S3CRET{password}@h.example:1/a");
+        for shown in [text(&given), url(&given), masked(&given)] {
+            proptest::prop_assert!(!shown.contains("S3CRET"), "{}", shown);
+        }
+    }    }
 
     #[test]
     fn masked_text_keeps_its_length() {
