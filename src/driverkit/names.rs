@@ -168,6 +168,15 @@ pub fn check_image_name(text: &str) -> Result<(), String> {
                 .chars()
                 .all(|found| found.is_ascii_alphanumeric() || ".-@_:".contains(found))
     };
+    // Images are pulled by the Docker daemon or the cluster, which take no password in a name.
+    if text
+        .split('@')
+        .skip(1)
+        .any(|digest| !digest.starts_with("sha256:"))
+    {
+        let message = "an image name has no user and password: give them as registry-user and registry-password";
+        return Err(message.to_owned());
+    }
     if text.len() <= 255 && text.split('/').all(is_name) {
         Ok(())
     } else {
