@@ -1,11 +1,13 @@
 //! Errors of downloads: what each URL answered instead of the file.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use super::ContentKind;
 use crate::digest::Sha256;
 use crate::failure::{Failure, FailureClass, Phase, SERVER_IS_DOWN};
+use crate::redact;
 
 /// Why a URL did not return the wanted file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,12 +136,19 @@ impl Answer {
 
 /// A URL that was tried, and its answer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{url} {answer}")]
+#[error("{} {answer}", self.shown())]
 pub struct Tried {
-    /// The URL, without user name and password.
+    /// The URL in the form of records: without user name and password, and with a digest in place of its query.
     pub url: String,
     /// What it answered.
     pub answer: Answer,
+}
+
+impl Tried {
+    /// The URL as messages show it. The digest of a signature changes whenever the URL is signed anew.
+    fn shown(&self) -> Cow<'_, str> {
+        redact::url(&self.url)
+    }
 }
 
 /// A file that no URL returned.
@@ -200,12 +209,13 @@ impl FetchError {
     }
 
     /// The URLs grouped by answer, in the order in which they were tried.
-    fn alike(&self) -> Vec<(&Answer, Vec<&str>)> {
-        let mut alike: Vec<(&Answer, Vec<&str>)> = Vec::new();
-        for Tried { url, answer } in &self.tried {
+    fn alike(&self) -> Vec<(&Answer, Vec<Cow<'_, str>>)> {
+        let mut alike: Vec<(&Answer, Vec<Cow<'_, str>>)> = Vec::new();
+        for tried in &self.tried {
+            let answer = &tried.answer;
             match alike.iter_mut().find(|(found, _)| *found == answer) {
-                Some((_, urls)) => urls.push(url),
-                None => alike.push((answer, vec![url])),
+                Some((_, urls)) => urls.push(tried.shown()),
+                None => alike.push((answer, vec![tried.shown()])),
             }
         }
         alike

@@ -15,6 +15,7 @@ use super::record::{Record, Validators};
 use super::refuse::Refusal;
 use super::{Activity, Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
 use crate::digest::Sha256;
+use crate::redact;
 use crate::store::Store;
 
 /// A request for one file.
@@ -37,7 +38,7 @@ pub struct Fetched {
     pub sha256: Sha256,
     /// Its size.
     pub size_bytes: u64,
-    /// The URL that returned it, without user name and password.
+    /// The URL that returned it, without user name, password and query.
     pub url: String,
 }
 
@@ -261,7 +262,7 @@ impl Fetcher {
         Ok(Fetched {
             sha256,
             size_bytes,
-            url: shown,
+            url: redact::url(place).into_owned(),
         })
     }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::address::{Address, recorded};
+use super::address::Address;
 use super::fetcher::{Fetched, Fetcher, name};
 use super::local;
 use super::record::Record;
 use crate::digest::Sha256;
+use crate::redact;
 
 impl Fetcher {
     /// Returns the file if the store has it, without a connection: it is found by its digest, or by
@@ -18,7 +19,7 @@ impl Fetcher {
             return Some(Fetched {
                 sha256,
                 size_bytes: metadata.len(),
-                url: recorded(url),
+                url: redact::url(url).into_owned(),
             });
         }
         if self.settings.refresh {
@@ -56,7 +57,7 @@ impl Fetcher {
             (is_same && is_there(record.sha256)).then_some(Fetched {
                 sha256: record.sha256,
                 size_bytes: record.size_bytes,
-                url: record.url,
+                url: redact::url(&record.url).into_owned(),
             })
         })
     }

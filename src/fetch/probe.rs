@@ -7,12 +7,13 @@ use reqwest::StatusCode;
 use reqwest::header::RANGE;
 use url::Url;
 
-use super::address::{Address, recorded};
+use super::address::Address;
 use super::body::Wanted;
 use super::download::{Server, retry_after};
 use super::fetcher::tried;
 use super::{Answer, FetchError, Fetched, Fetcher, Request};
 use crate::digest::Sha256;
+use crate::redact;
 
 /// The number of candidates from which they are treated as guesses, most of them wrong.
 const MANY: usize = 3;
@@ -112,7 +113,7 @@ impl Fetcher {
         for place in self.places(url, &mut error) {
             let answer = self.probe_place(&place).await;
             probed.push(Probed {
-                url: recorded(&place),
+                url: redact::url(&place).into_owned(),
                 answer,
             });
         }
@@ -128,7 +129,11 @@ impl Fetcher {
     pub async fn exists(&self, request: &Request) -> Existence {
         let mut error = FetchError { tried: Vec::new() };
         let mut answers = futures_util::stream::iter(&request.candidates)
-            .map(|url| async move { self.probe(url).await.map(|()| recorded(url)) })
+            .map(|url| async move {
+                self.probe(url)
+                    .await
+                    .map(|()| redact::url(url).into_owned())
+            })
             .buffered(AHEAD);
         while let Some(answer) = answers.next().await {
             match answer {

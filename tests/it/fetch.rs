@@ -271,8 +271,7 @@ async fn many_callers_cause_one_request_and_later_runs_cause_none() {
     assert_eq!(later.known(&wanted.candidates, None), Some(fetched.clone()));
     assert_eq!(fetched.size_bytes, deb().len() as u64);
     // The query is hidden, since it may be a signature.
-    let shown = server.url("a%2Bb~c+d.deb?sha256:");
-    assert!(fetched.url.starts_with(&*shown), "{}", fetched.url);
+    assert_eq!(fetched.url, *server.url("a%2Bb~c+d.deb?..."));
     // Another URL with the same digest needs no request.
     later
         .fetch(&verified(&[server.url("other.deb")]))
