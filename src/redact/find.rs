@@ -21,7 +21,7 @@ pub(super) struct Secret {
     /// Its replacement.
     pub(super) replacement: &'static str,
     /// The secret itself, without punctuation of the URL.
-    pub(super) secret: Range<usize>,
+    pub(super) content: Range<usize>,
 }
 
 /// Where secrets are looked for.
@@ -86,7 +86,7 @@ pub(super) fn secrets(text: &str, within: Within) -> Vec<Secret> {
             found.push(Secret {
                 range: start.start()..end,
                 replacement: "",
-                secret: start.start()..end - 1,
+                content: start.start()..end - 1,
             });
             from = end;
         }
@@ -131,7 +131,7 @@ fn secrets_of_url(text: &str, start: usize, within: Within, found: &mut Vec<Secr
         found.push(Secret {
             range: start..host,
             replacement: "",
-            secret: start..host - 1,
+            content: start..host - 1,
         });
     }
     let rest = within.url(&word[host - start..]);
@@ -147,7 +147,7 @@ fn secrets_of_url(text: &str, start: usize, within: Within, found: &mut Vec<Secr
         found.push(Secret {
             range: host + query..host + end,
             replacement: if is_fragment { "" } else { HIDDEN_QUERY },
-            secret: host + query + 1..host + end,
+            content: host + query + 1..host + end,
         });
     }
     host + rest.len()
@@ -162,15 +162,17 @@ fn credentials_of_url(word: &str, within: Within) -> usize {
     }
     let own = authority.rfind('@').map_or(0, |at| at + 1);
     let is_last = authority.len() == url.len();
-    let host = match is_last {
-        true => within.without_punctuation(&authority[own..]),
-        false => &authority[own..],
+    let host = if is_last {
+        within.without_punctuation(&authority[own..])
+    } else {
+        &authority[own..]
     };
     // `user:password` looks like `host:port` if the password starts with digits and a slash.
     let is_known = host.contains('.') || host.starts_with('[') || host.starts_with("localhost");
-    let scope = match is_host(host) && is_known {
-        true => authority,
-        false => word,
+    let scope = if is_host(host) && is_known {
+        authority
+    } else {
+        word
     };
     without_digest(scope).rfind('@').map_or(0, |at| at + 1)
 }

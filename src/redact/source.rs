@@ -13,7 +13,7 @@ use super::find::{Within, secrets};
 pub fn masked(text: &str) -> Cow<'_, str> {
     let mut ranges: Vec<Range<usize>> = secrets(text, Within::Sentence)
         .into_iter()
-        .map(|secret| secret.secret)
+        .map(|secret| secret.content)
         .collect();
     ranges.extend(secret_values(text));
     if ranges.is_empty() {
@@ -65,9 +65,10 @@ fn secret_values(text: &str) -> Vec<Range<usize>> {
         let indentation = line.len() - content.len();
         let is_continued = last.is_some_and(|(of_key, is_table)| {
             content.is_empty()
-                || match is_table {
-                    true => !content.starts_with('['),
-                    false => indentation > of_key || !KEY.is_match(content),
+                || if is_table {
+                    !content.starts_with('[')
+                } else {
+                    indentation > of_key || !KEY.is_match(content)
                 }
         });
         if is_continued {

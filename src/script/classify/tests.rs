@@ -340,6 +340,7 @@ fn a_log_may_be_split_anywhere() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one table of lines")]
 fn faults_of_the_machine_are_no_failure_of_the_driver() {
     for (line, code, class) in [
         (

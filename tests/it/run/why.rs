@@ -42,7 +42,8 @@ fn write_lock(grid: &Grid, kernels: &[(&str, Option<&str>)]) {
         if let Some(day) = gone {
             kernel["gone"] = json!(day);
         }
-        lock += &format!("{kernel}\n");
+        lock.push_str(&kernel);
+        lock.push('\n');
     }
     grid.write("matrix.lock", lock);
 }
