@@ -56,12 +56,15 @@ pub fn follow_log(
     let mut last_event = Instant::now();
     loop {
         let mut newest = None;
+        // The first end counts: the end of the run follows that of its last build.
         let mut ended = None;
         while let Next::Event(event) = journal.next_event()? {
             last_event = Instant::now();
             match of_build(*event, &is_wanted) {
                 Some(News::Job(path, title)) => newest = Some((path, title)),
-                Some(News::Ended(followed)) => ended = Some(followed),
+                Some(News::Ended(followed)) => {
+                    ended.get_or_insert(followed);
+                }
                 None => {}
             }
         }

@@ -252,12 +252,12 @@ fn logs_follow_shows_the_output_of_a_running_job() {
         .append(true)
         .open(grid.path("shown"))
         .unwrap();
-    let mut follow = std::process::Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
+    let follow = std::process::Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
         .args(["logs", "--follow", BUILD])
         .current_dir(grid.path(""))
         .env("DRIVERKIT_MATRIX_CACHE", grid.path("cache"))
         .stdout(shown)
-        .stderr(Stdio::inherit())
+        .stderr(Stdio::piped())
         .spawn()
         .unwrap();
     wait_until("the log's line", || {
@@ -266,5 +266,10 @@ fn logs_follow_shows_the_output_of_a_running_job() {
     });
     kill_process(Pid::from_child(&run), Signal::INT).unwrap();
     run.wait().unwrap();
-    assert_eq!(follow.wait().unwrap().code(), Some(0));
+    let ended = follow.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(0));
+    // The end of the run follows that of its last build at once.
+    let text = String::from_utf8(ended.stderr).unwrap();
+    assert!(text.contains(&format!("{BUILD}, module: ")), "{text}");
+    assert!(!text.contains("without this build"), "{text}");
 }
