@@ -8,6 +8,7 @@ use webpki::RawPublicKeyEntity;
 use webpki::ring::{ECDSA_P256_SHA256, ED25519, RSA_PKCS1_2048_8192_SHA256};
 
 use crate::digest::Sha256;
+use crate::fs::in_words;
 use crate::sign::Hash;
 
 /// The maximum size of a key file.
@@ -36,11 +37,11 @@ impl PublicKey {
     /// Reads a key from a PEM file.
     pub fn read(path: &Path) -> Result<Self, KeyError> {
         let failed = |why: String| KeyError(format!("the key {}: {why}", path.display()));
-        let size = std::fs::metadata(path).map_err(|error| failed(error.to_string()))?;
+        let size = std::fs::metadata(path).map_err(|error| failed(in_words(&error)))?;
         if size.len() > KEY_BYTES || !size.is_file() {
             return Err(failed("not a public key in PEM form".to_owned()));
         }
-        let pem = std::fs::read(path).map_err(|error| failed(error.to_string()))?;
+        let pem = std::fs::read(path).map_err(|error| failed(in_words(&error)))?;
         Self::parse(&pem).map_err(|error| failed(error.0))
     }
 

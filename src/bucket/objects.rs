@@ -14,6 +14,7 @@ use tokio::io::AsyncReadExt as _;
 
 use super::error::{Action, BucketError, BucketFault};
 use super::open::Bucket;
+use crate::fs::in_words;
 
 /// Files up to this size are sent in one request.
 const SINGLE_REQUEST_BYTES: u64 = 16 << 20;
@@ -131,7 +132,7 @@ impl Bucket {
                 damaged(format!("{url}: {name} is longer than its content length"))
             })?;
             writer.write_all(&part).map_err(|error| {
-                let message = format!("failed to write {name} of {url}: {error}");
+                let message = format!("failed to write {name} of {url}: {}", in_words(&error));
                 BucketError::new(BucketFault::Files, url, message)
             })?;
         }
@@ -227,7 +228,7 @@ impl Bucket {
         options: PutOptions,
     ) -> Result<Put, BucketError> {
         let failed = |error: std::io::Error| {
-            let message = format!("failed to read {}: {error}", path.display());
+            let message = format!("failed to read {}: {}", path.display(), in_words(&error));
             BucketError::new(BucketFault::Files, self.url(), message)
         };
         let mut file = tokio::fs::File::open(path).await.map_err(failed)?;

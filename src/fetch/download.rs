@@ -1,6 +1,5 @@
 //! Downloads one file from one server: retries transient errors and resumes interrupted transfers.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use super::body::Body;
 use super::host::Host;
 use super::record::Validators;
 use super::{Answer, Settings};
+use crate::error::causes;
 
 /// The client, state and settings for one server.
 pub(super) struct Server<'a> {
@@ -275,48 +275,6 @@ pub(super) fn send_answer(error: &reqwest::Error) -> Answer {
     } else {
         Answer::Connection(text)
     }
-}
-
-/// The causes of an error, without its own text, which contains the URL with its password.
-fn causes(error: &reqwest::Error) -> String {
-    let mut texts = Vec::new();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        if let Some(words) = plain_words(error) {
-            return words;
-        }
-        let text = error.to_string();
-        cause = error.source();
-        // The part of the client that failed does not help the user; the cause follows.
-        if cause.is_none() || !text.starts_with("client error (") {
-            texts.push(text);
-        }
-    }
-    if texts.is_empty() {
-        "unknown cause".to_owned()
-    } else {
-        texts.join(": ")
-    }
-}
-
-/// A plain description of a connection error, in place of the message of the client or the kernel.
-fn plain_words(error: &(dyn std::error::Error + 'static)) -> Option<String> {
-    if error.to_string().starts_with("dns error") {
-        return Some("its name cannot be resolved".to_owned());
-    }
-    let words = match error.downcast_ref::<std::io::Error>()?.kind() {
-        ErrorKind::ConnectionRefused => "connection refused",
-        ErrorKind::ConnectionReset | ErrorKind::ConnectionAborted | ErrorKind::BrokenPipe => {
-            "it closed the connection"
-        }
-        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable | ErrorKind::NetworkDown => {
-            "no route to it"
-        }
-        ErrorKind::TimedOut => "no answer in time",
-        ErrorKind::UnexpectedEof => "the connection ended too early",
-        _ => return None,
-    };
-    Some(words.to_owned())
 }
 
 fn shown(url: &Url) -> String {

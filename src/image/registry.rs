@@ -9,7 +9,7 @@ use reqwest::header::{LINK, WWW_AUTHENTICATE};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use serde::Deserialize;
 
-use crate::error::chain;
+use crate::error::causes;
 
 /// The maximum number of pages of tags, more than any repository of builder images has.
 const MOST_PAGES: usize = 100;
@@ -151,7 +151,9 @@ pub async fn list_tags(
         repository: repository.to_owned(),
         message,
     };
-    let of_client = |error: reqwest::Error| unreachable(chain(&error));
+    let of_client = |error: reqwest::Error| {
+        unreachable(format!("the registry gave no answer: {}", causes(&error)))
+    };
     let login = access.login_for(repository);
     let mut authorization = Authorization::None;
     let mut url = Repository::of(repository).url(access.is_plain_http);
@@ -283,7 +285,7 @@ fn next_page(answer: &Response) -> Option<String> {
 
 async fn body(mut answer: Response) -> Result<Vec<u8>, String> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| chain(&error))? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| causes(&error))? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > LARGEST_ANSWER_BYTES {
             return Err(format!(

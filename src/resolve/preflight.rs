@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::sources::Sources;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Driver, DriverLocation};
+use crate::fs::in_words;
 use crate::kernel::Kernel;
 use crate::matrix::Matrix;
 use crate::plan::{Plan, lacks_configuration};
@@ -79,7 +80,11 @@ fn missing(path: &Path) -> Option<String> {
         Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
             Some(format!("no permission to read {}", path.display()))
         }
-        Err(error) => Some(format!("{} cannot be read: {error}", path.display())),
+        Err(error) => Some(format!(
+            "{} cannot be read: {}",
+            path.display(),
+            in_words(&error)
+        )),
     }
 }
 

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use super::process::{openssl, output};
 use super::{About, SignError};
 use crate::digest::Sha256;
+use crate::fs::in_words;
 
 /// A certificate that was valid when it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +25,8 @@ impl Certificate {
     pub async fn read(path: &Path, now: Timestamp) -> Result<Self, SignError> {
         let of = |message: String| SignError::new(About::Certificate, message);
         if let Err(error) = std::fs::File::open(path) {
-            let message = format!("the certificate {} cannot be read: {error}", path.display());
-            return Err(of(message));
+            let (path, why) = (path.display(), in_words(&error));
+            return Err(of(format!("the certificate {path} cannot be read: {why}")));
         }
         let doing = format!("read the certificate {}", path.display());
         let read = async |arguments: &[&str]| {

@@ -7,6 +7,7 @@ use tokio::process::Command;
 
 use super::process::{openssl, output};
 use super::{About, Key, SignError};
+use crate::fs::in_words;
 
 /// A private key and the location of its password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -83,8 +84,9 @@ pub(super) fn check_file(path: &Path) -> Result<(), SignError> {
     let opened = std::fs::File::open(path).and_then(|file| file.metadata());
     let metadata = opened.map_err(|error| {
         of(format!(
-            "the key {} cannot be read: {error}",
-            path.display()
+            "the key {} cannot be read: {}",
+            path.display(),
+            in_words(&error)
         ))
     })?;
     let mode = metadata.permissions().mode() & 0o777;

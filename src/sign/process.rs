@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::{About, SignError};
+use crate::fs::in_words;
 
 /// The time limit for signing one module, in case a token hangs.
 const LIMIT: Duration = Duration::from_mins(1);
@@ -45,7 +46,10 @@ pub(super) async fn output(
         return Err(SignError::new(about, message));
     };
     let output = ended.map_err(|error| {
-        let message = format!("failed to {doing}: `{name}` cannot be run: {error}");
+        let message = format!(
+            "failed to {doing}: `{name}` cannot be run: {}",
+            in_words(&error)
+        );
         let about = if name == "openssl" {
             About::Machine
         } else {
@@ -71,12 +75,15 @@ fn words_of(output: &Output, secret: Option<&str>) -> String {
         Some(secret) => text.replace(secret, crate::redact::HIDDEN),
         None => text.into_owned(),
     };
-    let lines = text.lines().map(str::trim);
-    let lines: Vec<&str> = lines
-        .filter(|line| !line.is_empty() && *line != "Engine \"pkcs11\" set.")
-        .map(reason)
-        .take(LINES)
-        .collect();
+    let mut lines: Vec<&str> = Vec::new();
+    for line in text.lines().map(str::trim) {
+        let line = reason(line);
+        // openssl and its engine both say the same.
+        let is_new = !line.is_empty() && line != "Engine \"pkcs11\" set." && !lines.contains(&line);
+        if is_new && lines.len() < LINES {
+            lines.push(line);
+        }
+    }
     if lines.is_empty() {
         return output.status.to_string();
     }
@@ -100,7 +107,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_contains_the_reason_and_no_secret() {
         let script = "echo 'Engine \"pkcs11\" set.' >&2; echo 'no key at hunter2' >&2; \
-                      echo '80AB:error:1C8:Provider routines:f:bad decrypt:c.c:124:' >&2; exit 1";
+                      echo 'no key at hunter2' >&2; echo '80AB:error:1C8:Provider routines:f:bad decrypt:c.c:124:' >&2; exit 1";
         let mut command = Command::new("sh");
         command.args(["-c", script]);
         let error = output(&mut command, About::Key, "read the key", Some("hunter2")).await;

@@ -9,7 +9,7 @@ use regex::Regex;
 use super::{Action, BucketFault};
 use crate::bucket::traffic::HtmlPage;
 use crate::bucket::url::BucketKind;
-use crate::error::chain;
+use crate::error::{causes, chain};
 use crate::fs::in_words;
 
 /// The facts in an error of the crate, most of which are only in its text.
@@ -21,8 +21,10 @@ pub(super) struct Facts {
     /// The server's message.
     message: Option<String>,
     is_html: bool,
-    /// The error of the connection.
+    /// The error of the connection: its kind, and its cause in plain words.
     transport: Option<(HttpErrorKind, String)>,
+    /// Whether that error is about a proxy.
+    is_of_proxy: bool,
     io: Option<(std::io::ErrorKind, String)>,
 }
 
@@ -48,12 +50,15 @@ impl Facts {
         };
         let mut is_html = text.contains("<html") || text.contains("<!DOCTYPE html");
         let mut transport = None;
+        let mut is_of_proxy = false;
         let mut io = None;
         let mut next: Option<&(dyn Error + 'static)> = error.source();
         while let Some(cause) = next {
             is_html |= cause.is::<HtmlPage>();
             if let Some(http) = cause.downcast_ref::<HttpError>() {
-                let why = http.source().map_or_else(|| http.to_string(), chain);
+                let whole = http.source().map_or_else(|| http.to_string(), chain);
+                is_of_proxy = whole.contains("tunnel") || whole.contains("proxy");
+                let why = http.source().map_or(whole, why);
                 transport = Some((http.kind(), why));
             }
             if let Some(found) = cause.downcast_ref::<std::io::Error>()
@@ -70,6 +75,7 @@ impl Facts {
             text,
             is_html,
             transport,
+            is_of_proxy,
             io,
         }
     }
@@ -93,9 +99,9 @@ impl Facts {
         if kind == BucketKind::Directory {
             return self.fault_of_files(action, error);
         }
-        if let Some((kind, why)) = &self.transport {
+        if let Some((kind, _)) = &self.transport {
             return match kind {
-                _ if why.contains("tunnel") || why.contains("proxy") => BucketFault::Proxy,
+                _ if self.is_of_proxy => BucketFault::Proxy,
                 HttpErrorKind::Decode => BucketFault::NotAStore,
                 _ => BucketFault::Unreachable,
             };
@@ -207,6 +213,15 @@ impl Facts {
         } else {
             parts.join(": ")
         }
+    }
+}
+
+/// Returns why a request failed, in plain words.
+fn why(error: &(dyn Error + 'static)) -> String {
+    if error.source().is_some() {
+        causes(error)
+    } else {
+        error.to_string()
     }
 }
 

@@ -5,6 +5,7 @@ use url::Url;
 use super::super::destination::destination;
 use super::super::{CliError, Context};
 use crate::bucket::{Bucket, BucketFault};
+use crate::error::causes;
 use crate::fetch::make_client;
 use crate::publish::PublishError;
 use crate::redact;
@@ -99,9 +100,9 @@ async fn get(
     url.set_path(&format!("{path}/{name}"));
     let shown = redact::url(url.as_str()).to_string();
     let failed = |error: reqwest::Error| {
-        let error = crate::error::chain(&error.without_url());
+        let why = causes(&error);
         GetError::Place(CliError::infrastructure(format!(
-            "failed to read {shown}: {error}"
+            "failed to read {shown}: {why}"
         )))
     };
     let mut response = client.get(url).send().await.map_err(failed)?;
