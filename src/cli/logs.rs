@@ -8,16 +8,12 @@ use super::output::{AnswerFormat, print, print_json};
 use super::{CliError, Context, ExitStatus, completing, ignore_broken_pipe};
 use crate::diagnostic::did_you_mean;
 use crate::driver::Artifact;
-use crate::plan::BuildId;
+use crate::plan::{BuildId, FilterError, find_name};
 use crate::report::{
     BuildRecord, Followed, Manifest, ManifestError, build_logs, follow_log, log_files, log_text,
     manifest_file, read_manifest,
 };
-use crate::resolve::said_while_reading;
-use crate::text::count;
-
-/// The maximum number of matching builds that an error lists.
-const LISTED: usize = 10;
+use crate::resolve::{filter_error, said_while_reading};
 
 /// Show the log of a build, with its first error on top
 #[derive(Debug, Args)]
@@ -45,6 +41,12 @@ impl LogsArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
         let is_json = self.format.is_json();
+        if self.build.is_empty() {
+            return Err(CliError::Input {
+                message: "the name of the build is empty".to_owned(),
+                help: Some("give it as `status` prints it, or a unique part of it".to_owned()),
+            });
+        }
         if is_json && (self.follow || self.path) {
             return Err(CliError::input(
                 "--follow and --path print text: omit --format json",
@@ -55,6 +57,7 @@ impl LogsArguments {
         }
         let manifest = said_while_reading(context, &self.out, || read_newest(&self.out))?;
         let build = find_build(&manifest, &self.build)?;
+        self.check_artifact(build)?;
         if is_json {
             print_json(&build_logs(&self.out, build, self.artifact)?)?;
         } else if self.path {
@@ -65,6 +68,26 @@ impl LogsArguments {
             print(&log_text(&self.out, build, self.artifact)?)?;
         }
         Ok(ExitStatus::Success)
+    }
+
+    /// Fails if the build does not have the wanted artifact.
+    fn check_artifact(&self, build: &BuildRecord) -> Result<(), CliError> {
+        let mut artifacts = build.artifacts.iter().map(|report| report.artifact);
+        let Some(wanted) = self
+            .artifact
+            .filter(|wanted| !artifacts.any(|one| one == *wanted))
+        else {
+            return Ok(());
+        };
+        let names = build
+            .artifacts
+            .iter()
+            .map(|report| report.artifact.to_string());
+        let names: Vec<String> = names.collect();
+        Err(CliError::Input {
+            message: format!("{} has no {wanted}", build.build_id),
+            help: Some(format!("it has: {}", names.join(", "))),
+        })
     }
 
     /// Shows the log as it grows. Returns false if no run is in progress; the caller then shows the log of the last
@@ -121,32 +144,13 @@ fn read_newest(out: &std::path::Path) -> Result<Manifest, CliError> {
 
 /// Returns the build called `name`, or the only one whose name contains it.
 fn find_build<'a>(manifest: &'a Manifest, name: &str) -> Result<&'a BuildRecord, CliError> {
-    let mut builds = manifest.builds.iter();
-    if let Some(build) = builds.find(|build| build.build_id.as_str() == name) {
-        return Ok(build);
-    }
-    let ids = || manifest.builds.iter().map(|build| build.build_id.as_str());
-    let matching: Vec<&BuildRecord> = manifest
-        .builds
-        .iter()
-        .filter(|build| build.build_id.as_str().contains(name))
-        .collect();
-    match matching.as_slice() {
-        [build] => Ok(build),
-        [] => Err(CliError::Input {
+    let names = || manifest.builds.iter().map(|build| build.build_id.as_str());
+    match find_name(name, names) {
+        Ok(at) => Ok(&manifest.builds[at]),
+        Err(FilterError::NoBuild { .. }) => Err(CliError::Input {
             message: format!("no build of the last run is called `{name}`"),
-            help: did_you_mean(name, ids()),
+            help: did_you_mean(name, names()),
         }),
-        several => {
-            let names = several.iter().take(LISTED);
-            let mut names: Vec<&str> = names.map(|build| build.build_id.as_str()).collect();
-            if several.len() > LISTED {
-                names.push("...");
-            }
-            Err(CliError::Input {
-                message: format!("{} match `{name}`", count(several.len(), "build")),
-                help: Some(format!("specify one of them: {}", names.join(", "))),
-            })
-        }
+        Err(error) => Err(filter_error(&error, &[])),
     }
 }

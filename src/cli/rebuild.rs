@@ -34,7 +34,8 @@ use crate::verify::first_differing_section;
 /// or differs from the one in the output directory.
 #[derive(Debug, Args)]
 pub(super) struct RebuildArguments {
-    /// The build, as `plan` prints it: <driver version>/<machine>/<target>_<release>_<version>
+    /// The build, as `plan` prints it (<driver version>/<machine>/<target>_<release>_<version>), or a unique part of its
+    /// name
     #[arg(value_name = "BUILD", add = completing::builds())]
     build: String,
     /// Matrix files [default: matrices/*.toml]
@@ -83,7 +84,11 @@ struct Rebuilt {
 impl RebuildArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        if self.build.is_empty() {
+            return Err(CliError::input("the name of the build is empty"));
+        }
         let (keep, is_json, out) = (self.keep, self.format.is_json(), self.out.clone());
+        let name = self.build.clone();
         let run = self.into_run();
         let planned = run.plan(context)?;
         let build = planned
@@ -91,6 +96,9 @@ impl RebuildArguments {
             .builds
             .first()
             .ok_or_else(|| CliError::input("the plan has no such build"))?;
+        if build.id().as_str() != name {
+            context.notice(&format!("building {}", build.id()));
+        }
         // Locks the manifest before the build, and until the end.
         let update = if keep {
             Some(open_manifest(&out)?)
@@ -187,6 +195,7 @@ impl RebuildArguments {
         let selection = Selection {
             files: self.files,
             only: vec![self.build],
+            takes_parts: true,
             locked: self.locked,
             ..Selection::default()
         };

@@ -40,6 +40,9 @@ pub struct Selection {
     /// Fail if a lock is missing or stale instead of refreshing it
     #[arg(long)]
     pub locked: bool,
+    /// Whether `only` may be a unique part of a build's name, for commands that build only one.
+    #[arg(skip)]
+    pub takes_parts: bool,
     /// How locks are used, for commands that override the default.
     #[arg(skip)]
     pub lock_use: LockUse,
@@ -57,6 +60,7 @@ impl Selection {
                 artifacts: self.artifact.clone(),
             },
             only: self.only.clone(),
+            takes_parts: self.takes_parts,
             shard: self.shard,
         }
     }

@@ -25,7 +25,7 @@ pub struct RunFacts {
     pub command: Vec<String>,
     /// The machine.
     pub host: HostFacts,
-    /// The executor's name; [`NO_EXECUTOR`] if everything is cached.
+    /// The executor's name; [`NO_EXECUTOR`] if no job is started: everything is cached, or nothing can be built.
     pub executor: String,
     /// The executor's version.
     pub executor_version: String,

@@ -114,7 +114,15 @@ fn read_source(
         Ok(_) => Err(format!("`{text}` is not an http, https or file URL")),
         Err(error) => Err(format!("`{text}` is not a valid URL: {error}")),
     });
-    let git = source.text(reader, "git", "the path of a clone");
+    let git = source.parsed(reader, "git", "the path of a clone", |text| {
+        if text.contains("://") || text.starts_with("git@") {
+            return Err(format!(
+                "`{text}` is a URL, which is not supported here: clone it and give the path of the clone, or use org and \
+                 name, or the `url` of an archive"
+            ));
+        }
+        Ok(text.to_owned())
+    });
     let reference = source.parsed(reader, "ref", "a commit, tag or branch", |text| {
         let is_allowed = |found: char| !found.is_whitespace() && !found.is_control();
         if !text.is_empty() && !text.starts_with('-') && text.chars().all(is_allowed) {
@@ -131,7 +139,7 @@ fn read_source(
     found.extend(url.map(DriverLocation::Url));
     match (git, reference) {
         (Some(git), Some(reference)) => found.push(DriverLocation::Git {
-            repository: folder.join(git.get_ref()),
+            repository: folder.join(git),
             reference,
         }),
         (Some(_), None) => {

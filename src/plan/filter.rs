@@ -23,6 +23,8 @@ pub struct Filter {
     pub selector: Selector,
     /// The ids of the selected builds; empty selects all.
     pub only: Vec<String>,
+    /// Whether a unique part of an id selects its build too.
+    pub takes_parts: bool,
     /// The selected shard; shards have about equal size.
     pub shard: Option<Shard>,
 }
@@ -100,6 +102,37 @@ pub enum FilterError {
         /// The most similar id in the plan.
         nearest: Option<String>,
     },
+    /// Several builds have ids with this part.
+    #[error("{} match `{part}`", count(ids.len(), "build"))]
+    Several {
+        /// The part of an id.
+        part: String,
+        /// The ids.
+        ids: Vec<String>,
+    },
+}
+
+/// Returns the position of the build whose id is `name`, or of the only one whose id contains it.
+pub fn find_name<'a, I: Iterator<Item = &'a str>>(
+    name: &str,
+    ids: impl Fn() -> I,
+) -> Result<usize, FilterError> {
+    if let Some(at) = ids().position(|id| id == name) {
+        return Ok(at);
+    }
+    let matching = || ids().enumerate().filter(|(_, id)| id.contains(name));
+    let mut first = matching();
+    match (first.next(), first.next()) {
+        (Some((at, _)), None) => Ok(at),
+        (Some(_), Some(_)) => Err(FilterError::Several {
+            part: name.to_owned(),
+            ids: matching().map(|(_, id)| id.to_owned()).collect(),
+        }),
+        (None, _) => Err(FilterError::NoBuild {
+            id: name.to_owned(),
+            nearest: nearest(name, ids()).map(str::to_owned),
+        }),
+    }
 }
 
 impl Filter {
@@ -123,7 +156,13 @@ impl Filter {
             axis.keep(selector, plan)?;
         }
         self.keep_artifacts(plan)?;
-        if !self.only.is_empty() {
+        if self.takes_parts {
+            for name in &self.only {
+                let ids: Vec<BuildId> = plan.builds.iter().map(Build::id).collect();
+                let at = find_name(name, || ids.iter().map(BuildId::as_str))?;
+                plan.builds = vec![plan.builds.swap_remove(at)];
+            }
+        } else if !self.only.is_empty() {
             self.keep_only(plan)?;
         }
         if let Some(shard) = self.shard {

@@ -22,7 +22,7 @@ pub use build::{Build, BuildId, BuildSettings, LeftOut, Plan, Unbuilt};
 pub use doubts::lacks_configuration;
 pub use expand::{Expanded, Expansion, FoundAt, expand};
 pub(crate) use filter::number_of;
-pub use filter::{Filter, FilterError, ParseShardError, Shard};
+pub use filter::{Filter, FilterError, ParseShardError, Shard, find_name};
 pub use first_seen::FirstSeen;
 pub use floor::supports;
 pub use names::{Alias, Names};

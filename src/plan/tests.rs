@@ -384,6 +384,38 @@ fn only_selects_builds_by_id_and_suggests_a_similar_id() {
 }
 
 #[test]
+fn unique_part_of_an_id_selects_its_build() {
+    let matrix = read("a.toml", TWO_KERNELS);
+    let plan = expand_all(&[matrix]).unwrap().plan;
+    let ids: Vec<String> = plan
+        .builds
+        .iter()
+        .map(|build| build.id().to_string())
+        .collect();
+    let find = |name: &str| find_name(name, || ids.iter().map(String::as_str));
+    for (at, id) in ids.iter().enumerate() {
+        assert_eq!(find(id), Ok(at));
+        let part = &id[id.find('/').unwrap() - 4..];
+        let is_unique = ids.iter().filter(|id| id.contains(part)).count() == 1;
+        assert_eq!(find(part).ok(), is_unique.then_some(at));
+        let mut one = plan.clone();
+        let filter = Filter {
+            only: vec![id.clone()],
+            takes_parts: true,
+            ..Filter::default()
+        };
+        filter.apply(&mut one).unwrap();
+        assert_eq!(one.builds, plan.builds[at..=at]);
+    }
+    let several = find("x86_64");
+    assert!(
+        matches!(several, Err(FilterError::Several { .. })),
+        "{several:?}"
+    );
+    assert!(matches!(find("gone"), Err(FilterError::NoBuild { .. })));
+}
+
+#[test]
 fn invalid_shards_are_rejected() {
     for text in ["", "1", "0/2", "3/2", "1/0", "a/b", "1/2/3"] {
         assert!(text.parse::<Shard>().is_err(), "{text}");

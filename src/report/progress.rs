@@ -207,7 +207,7 @@ pub(super) fn event_lines(event: &Event, style: Style) -> Vec<String> {
                     count(facts.artifacts, "artifact"),
                 ),
                 if facts.executor == NO_EXECUTOR {
-                    "everything is cached".to_owned()
+                    "no job is started".to_owned()
                 } else {
                     format!(
                         "executor {} {}, {} at once",

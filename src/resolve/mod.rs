@@ -34,6 +34,7 @@ pub(crate) use machine::{
     check_demands, check_directory, check_out, check_proofs, check_room, check_toolchains,
 };
 pub(crate) use mirror_kernels::{MirrorSelection, discover_all, sources_of_mirror};
+pub(crate) use planned::filter_error;
 pub use planned::{PlanRequest, Planned};
 pub(crate) use refresh::{fetcher, refresh_all, runtime};
 pub(crate) use refreshed::{RefreshOptions, Refreshed};

@@ -287,7 +287,11 @@ fn make_locks(unlocked: &[&Path]) -> String {
     format!("run `driverkit-matrix lock {}`", files.join(" "))
 }
 
-fn filter_error(error: &FilterError, unlocked: &[&Path]) -> ResolveError {
+/// The maximum number of matching builds that an error lists.
+const LISTED: usize = 10;
+
+/// Returns the error of a filter with advice. `unlocked` are matrices without a lock.
+pub(crate) fn filter_error(error: &FilterError, unlocked: &[&Path]) -> ResolveError {
     let help = match error {
         FilterError::Nothing { examples, .. } if !examples.is_empty() => Some(format!(
             "the plan has, for example: {}",
@@ -301,7 +305,14 @@ fn filter_error(error: &FilterError, unlocked: &[&Path]) -> ResolveError {
             "it may belong to a matrix that has no lock yet: {}",
             make_locks(unlocked)
         )),
-        _ => None,
+        FilterError::Several { ids, .. } => {
+            let mut names: Vec<&str> = ids.iter().take(LISTED).map(String::as_str).collect();
+            if ids.len() > LISTED {
+                names.push("...");
+            }
+            Some(format!("specify one of them: {}", names.join(", ")))
+        }
+        FilterError::Nothing { .. } | FilterError::NoBuild { .. } => None,
     };
     ResolveError::Input {
         message: error.to_string(),

@@ -215,6 +215,11 @@ const MISTAKES: &[Mistake] = &[
         "[driver.\"8.1.0+driver\"]\nsource = { git = \"gone\", ref = \"main\" }\n[[target]]",
     ),
     in_matrix(
+        "a URL instead of a clone",
+        "[[target]]",
+        "[driver.\"8.1.0+driver\"]\nsource = { git = \"https://h.example.org/libs\", ref = \"main\" }\n[[target]]",
+    ),
+    in_matrix(
         "an archive that does not exist",
         "[[target]]",
         "[driver.\"8.1.0+driver\"]\nsource = { url = \"file:///gone/driver.tar.gz\" }\n[[target]]",
@@ -360,8 +365,28 @@ const MISTAKES: &[Mistake] = &[
         "kernels ubuntu-generic --matrix ubuntu.toml --headers 5.4.0-1-generic",
     ),
     of("the manifest of no run", "verify gone"),
+    of(
+        "the published artifacts of a server that is down",
+        "verify http://127.0.0.1:9/driver",
+    ),
+    after_run(
+        "a key for attestations that does not exist",
+        "verify out --key gone.pem",
+    ),
+    after_run(
+        "a certificate of modules that does not exist",
+        "verify out --certificate gone.pem",
+    ),
+    after_run(
+        "a signing key that does not exist",
+        "attest out --key gone.key",
+    ),
     of("the state of no run", "status gone"),
     after_run("the log of a build that the run did not have", "logs 9.9"),
+    after_run(
+        "the log of an artifact that the build does not have",
+        "logs 4.14 --artifact probe",
+    ),
     after_run(
         "a log as it grows, for machines",
         "logs 4.14 --follow --format json",
@@ -405,6 +430,10 @@ const MISTAKES: &[Mistake] = &[
     of(
         "a build that is not planned, again",
         "rebuild 8.1.0+driver/x86_64/amazonlinux_4.14.11-1.amzn1.x86_64_1 m.toml",
+    ),
+    of(
+        "a builder image of a registry that is down",
+        "docker --builderrepo 127.0.0.1:9/x --target debian --kernelrelease 6.1.0-1-amd64 --driverversion 8.1.0+driver --output-module x.ko",
     ),
     of(
         "a build of no run, to be replaced",

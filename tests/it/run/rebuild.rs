@@ -236,6 +236,49 @@ fn logs_of_an_unknown_build_names_the_nearest() {
 }
 
 #[test]
+fn a_part_of_a_name_is_enough_and_must_be_unique() {
+    let grid = Grid::of_four();
+    assert_eq!(grid.run(&[]).0, 0);
+    let rebuild = |name| {
+        say(
+            &grid,
+            &["rebuild", name, "matrix.toml", "--executor", "fake"],
+        )
+    };
+    let (code, output, text) = rebuild("6.1.1-1");
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(&format!("building {BUILD}")), "{text}");
+    assert!(
+        output.contains("module: identical to the one in out"),
+        "{output}"
+    );
+    let (code, _, text) = rebuild("debian");
+    assert_eq!(code, 2);
+    assert!(text.contains("4 builds match `debian`"), "{text}");
+    for command in ["logs", "rebuild"] {
+        let (code, _, text) = say(&grid, &[command, ""]);
+        assert_eq!(code, 2, "{text}");
+        assert!(text.contains("the name of the build is empty"), "{text}");
+    }
+}
+
+#[test]
+fn log_of_an_artifact_that_the_build_lacks_is_an_error() {
+    let grid = Grid::new();
+    assert_eq!(grid.run(&[]).0, 0);
+    for more in [&[][..], &["--path"], &["--json"]] {
+        let mut words = vec!["logs", BUILD, "--artifact", "probe"];
+        words.extend(more);
+        let (code, output, text) = say(&grid, &words);
+        assert_eq!((code, &*output), (2, ""), "{text}");
+        assert!(
+            text.contains("has no probe") && text.contains("module"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn logs_follow_shows_the_output_of_a_running_job() {
     let grid = Grid::new();
     grid.fake(&[rule(
