@@ -7,6 +7,7 @@ mod attest;
 mod builder_flags;
 mod bundle;
 mod cache;
+mod checks;
 mod ci;
 #[cfg(feature = "kubernetes")]
 mod cluster;
@@ -170,12 +171,7 @@ enum Command {
 /// Builds the context of all commands from the global arguments.
 fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError> {
     global.trace.start(global.verbose, style)?;
-    let variables = std::env::vars().filter_map(|(name, value)| {
-        let distribution = name.strip_prefix(MIRROR_VARIABLES)?;
-        let distribution = distribution.to_lowercase().replace('_', "-");
-        (!value.is_empty()).then_some((distribution, value))
-    });
-    let mut mirrors: BTreeMap<String, String> = variables.collect();
+    let mut mirrors = mirrors_of_variables();
     mirrors.extend(global.mirror);
     let cache = match global.cache {
         // Directories in the cache are mounted into containers, which needs absolute paths.
@@ -193,6 +189,18 @@ fn context_of(global: GlobalArguments, style: Style) -> Result<Context, CliError
         verbosity: global.verbose,
         listener: Box::new(StandardError::new(style, is_quiet)),
     })
+}
+
+/// Returns the base URLs that environment variables set, by mirror.
+fn mirrors_of_variables() -> BTreeMap<String, String> {
+    // `vars` would panic at a variable that is not UTF-8.
+    let variables = std::env::vars_os().filter_map(|(name, value)| {
+        let name = name.to_str()?.strip_prefix(MIRROR_VARIABLES)?;
+        let name = name.to_lowercase().replace('_', "-");
+        let value = value.into_string().ok()?;
+        (!value.is_empty()).then_some((name, value))
+    });
+    variables.collect()
 }
 
 fn default_cache() -> Result<PathBuf, CliError> {

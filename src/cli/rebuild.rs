@@ -8,6 +8,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::attest::attest;
+use super::checks::Checks;
 use super::execution::Execution;
 use super::output::{AnswerFormat, print, print_json};
 use super::recorded::recorded_command;
@@ -21,7 +22,7 @@ use crate::failure::{Failure, Status};
 use crate::plan::BuildId;
 use crate::recipe::Toolchains;
 use crate::report::{self, Asked, ManifestUpdate, REBUILT_FOLDER, Terminal, UpdateError};
-use crate::resolve::{check_attestation, check_signing};
+use crate::resolve::{check_attestation, check_proofs, check_signing};
 use crate::run::RunSettings;
 use crate::session::{Recorder, Session, new_run_id};
 use crate::sign::unsigned;
@@ -50,6 +51,8 @@ pub(super) struct RebuildArguments {
     /// Fail if a lock is missing or stale instead of refreshing it
     #[arg(long)]
     locked: bool,
+    #[command(flatten)]
+    checks: Checks,
     #[command(flatten)]
     format: AnswerFormat,
     #[command(flatten)]
@@ -111,6 +114,7 @@ impl RebuildArguments {
             .collect();
         let (sender, receiver) = std::sync::mpsc::channel();
         let parts = run.parts(context, &planned, sender, new_run_id(), Arc::new, &run.out)?;
+        check_proofs(&planned, &parts.toolchains, run.checks.prove)?;
         // Artifacts that are only compared need no signature.
         let (signer, attester) = if keep {
             (check_signing(&planned)?, check_attestation(&planned)?)
@@ -121,12 +125,14 @@ impl RebuildArguments {
         let recorder = Recorder::default();
         let activity = planned.activity.clone();
         let asked = Asked::new(move || activity.line());
+        let settings = run.settings();
+        let second = settings.second.clone();
         let session = Session {
             context,
             settings: RunSettings {
                 retry: RetryClasses::rebuild(keep),
                 signer,
-                ..run.settings()
+                ..settings
             },
             plan: &planned.plan,
             jobs_are_given: true,
@@ -149,7 +155,7 @@ impl RebuildArguments {
             ],
             receiver,
         };
-        let connect = async |_| run.execution.connect(context, uses_host).await;
+        let connect = async |_| run.connect(context, uses_host, &second).await;
         let status = ExitStatus::of_run(session.carry_out(connect)?.exit_code());
         let Some(report) = recorder.report() else {
             return Ok(status);
@@ -199,7 +205,9 @@ impl RebuildArguments {
             locked: self.locked,
             ..Selection::default()
         };
-        RunArguments::of_one(selection, out, self.execution)
+        let mut run = RunArguments::of_one(selection, out, self.execution);
+        run.checks = self.checks;
+        run
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::attest::attest;
+use super::checks::Checks;
 use super::ci::Step;
 use super::diff::{Baseline, BaselineArguments};
 use super::execution::Execution;
@@ -16,11 +17,12 @@ use super::publish::{RunPublishArguments, unpublished};
 use super::recorded::recorded_command;
 use super::report::{Nights, Wanted};
 use super::shared_store::{Place, StoreArguments};
-use super::{CliError, Context, ExitStatus, Planned, Selection, kvm};
+use super::{CliError, Context, ExitStatus, Planned, Selection};
+use crate::engine::SecondExecutor;
 use crate::executor::Executor;
 use crate::failure::FailureClass;
 use crate::fs;
-use crate::matrix::{Prove, parse_time};
+use crate::matrix::parse_time;
 use crate::plan::{LeftOut, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{Columns, Durations, KEEP_NIGHTS, STATE_FOLDER};
@@ -28,7 +30,7 @@ use crate::resolve::{
     LockUse, check_attestation, check_out, check_proofs, check_room, check_signing,
     check_toolchains, fill_in_locks, said_while_busy,
 };
-use crate::run::{History, RunSettings, Sample};
+use crate::run::{History, RunSettings};
 use crate::session::{Annotations, Session, check_images, new_run_id, out_of_reach};
 use crate::text::count;
 
@@ -119,28 +121,8 @@ pub(super) struct RunArguments {
     pub(super) selection: Selection,
     #[command(flatten)]
     store: StoreArguments,
-    /// Boot kernels in qemu and load their modules and probes into them: all, series (the newest kernel of each series
-    /// and flavour, and a different part of the others each night) or none
-    ///
-    /// With series, probes are loaded into one flavour of each series (the one whose name has the fewest words, such as
-    /// 6.1.0-50-amd64 rather than 6.1.0-50-cloud-amd64), and into the others in turn: emulated, a kernel takes four times
-    /// as long to verify them as to boot and load modules.
-    ///
-    /// Overrides the matrices. A module that does not load into its kernel fails with class `load` and is not placed.
-    #[arg(long, value_name = "WHICH", help_heading = None::<&str>)]
-    prove: Option<Prove>,
-    /// Boot kernels for amd64 with KVM, if a probe of at most 5 s finds that it works
-    ///
-    /// For the executors `local` and, on this machine, `docker`; no container is privileged. If KVM does not work,
-    /// qemu emulates the processor, as without this flag.
-    #[arg(long, help_heading = None::<&str>)]
-    prove_kvm: bool,
-    /// Repeat some of the builds and compare the results: a share such as 1%, or a number
-    ///
-    /// The second build has a different number of jobs, time zone and host name, and another executor if available. An
-    /// artifact whose bytes differ fails with class `not-reproducible` and is not placed.
-    #[arg(long, value_name = "SAMPLE", help_heading = None::<&str>)]
-    double: Option<Sample>,
+    #[command(flatten)]
+    pub(super) checks: Checks,
     #[command(flatten)]
     publish: RunPublishArguments,
     #[command(flatten)]
@@ -194,9 +176,7 @@ impl RunArguments {
             baseline: BaselineArguments::default(),
             place: Place::All,
             store: StoreArguments::default(),
-            prove: None,
-            prove_kvm: false,
-            double: None,
+            checks: Checks::default(),
             publish: RunPublishArguments::none(),
             execution,
         }
@@ -241,7 +221,7 @@ impl RunArguments {
             tell_missing(context, out, &missing)?;
         }
         check_toolchains(planned, &parts.toolchains)?;
-        check_proofs(planned, &parts.toolchains, self.prove)?;
+        check_proofs(planned, &parts.toolchains, self.checks.prove)?;
         let signer = check_signing(planned)?;
         let attester = check_attestation(planned)?;
         let images = check_images(&parts.toolchains);
@@ -279,18 +259,10 @@ impl RunArguments {
             check_room(planned, missing, &context.cache, out)?;
             if !self.execution.has_images() {
                 images?;
-                let connected = self.connect(context, uses_host).await?;
-                if self.double.is_some() {
-                    let name = connected.0.name();
-                    let other = self.execution.connect_other(context, uses_host, name);
-                    if let Some(other) = other.await {
-                        second.set(other);
-                    }
-                }
-                return Ok(connected);
+                return self.connect(context, uses_host, &second).await;
             }
             // For a cluster, a failed connection is reported before missing images.
-            let connected = self.connect(context, uses_host).await?;
+            let connected = self.connect(context, uses_host, &second).await?;
             images.map(|()| connected)
         };
         let result = session.carry_out(connect)?;
@@ -326,17 +298,17 @@ impl RunArguments {
         }
     }
 
-    /// Returns the executor, and notes about it.
-    async fn connect(
+    /// Returns the executor, and notes about it. Sets the executor of second builds if they are wanted.
+    pub(super) async fn connect(
         &self,
         context: &Context,
         uses_host: bool,
+        second: &SecondExecutor,
     ) -> Result<(Arc<dyn Executor>, Vec<String>), CliError> {
-        let (executor, mut notes) = self.execution.connect(context, uses_host).await?;
-        if self.prove_kvm {
-            notes.push(kvm::allow(&*executor).await);
-        }
-        Ok((executor, notes))
+        let execution = &self.execution;
+        self.checks
+            .connect(context, execution, uses_host, second)
+            .await
     }
 
     /// Writes the reports that flags or the CI system request. An error is only printed.

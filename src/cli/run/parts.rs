@@ -82,9 +82,9 @@ impl RunArguments {
                 Place::New => Brings::Nothing,
             },
             annotations: None,
-            prove: self.prove,
+            prove: self.checks.prove,
             signer: None,
-            double: self.double,
+            double: self.checks.double,
             second: SecondExecutor::default(),
         }
     }

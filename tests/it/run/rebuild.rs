@@ -2,7 +2,7 @@
 
 use std::process::{Output, Stdio};
 
-use driverkit_matrix::failure::Status;
+use driverkit_matrix::failure::{FailureClass, Status};
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_log;
 use rustix::process::{Pid, Signal, kill_process};
@@ -276,6 +276,55 @@ fn log_of_an_artifact_that_the_build_lacks_is_an_error() {
             "{text}"
         );
     }
+}
+
+#[test]
+fn the_command_in_a_log_has_what_variables_said() {
+    let grid = Grid::new();
+    grid.fake(&[rule(
+        "double *",
+        &json!({ "code": 2, "log": "main.c:1: error: no\n" }),
+    )]);
+    let mirror = "http://user:secret@127.0.0.1:9/debian";
+    let run = grid
+        .program(&["run", "matrix.toml", "--double", "1"])
+        .env("DRIVERKIT_MATRIX_EXECUTOR", "fake")
+        .env("DRIVERKIT_MATRIX_MIRROR_DEBIAN", mirror)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&run.stderr);
+    assert_eq!(run.status.code(), Some(1), "{text}");
+    assert_eq!(
+        grid.record().artifacts[0].failure.as_ref().unwrap().class,
+        FailureClass::NotReproducible
+    );
+    let (_, path, _) = say(&grid, &["logs", BUILD, "--path"]);
+    let log = read_log(&grid.path(path.trim_end())).unwrap();
+    let command = log.lines().next().unwrap().trim_start_matches("# ");
+    let words = shlex::split(command).unwrap();
+    let words: Vec<&str> = words.iter().skip(1).map(String::as_str).collect();
+    assert_eq!(words[..2], ["rebuild", BUILD]);
+    let cache = grid.path("cache").display().to_string();
+    for flag in [
+        ["--executor", "fake"],
+        ["--cache", &cache],
+        ["--double", "1"],
+        ["--mirror", "debian=http://127.0.0.1:9/debian"],
+    ] {
+        let position = words.iter().position(|word| *word == flag[0]);
+        let position = position.unwrap_or_else(|| panic!("{command}"));
+        assert_eq!(words[position + 1], flag[1], "{command}");
+    }
+    // Elsewhere, without the variables.
+    let again = grid
+        .program(&words)
+        .env_remove("DRIVERKIT_MATRIX_CACHE")
+        .env_remove("DRIVERKIT_MATRIX_MIRROR_DEBIAN")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&again.stdout);
+    assert_eq!(again.status.code(), Some(1), "{text}");
+    assert!(text.contains("not-reproducible"), "{text}");
 }
 
 #[test]

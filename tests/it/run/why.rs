@@ -1,5 +1,7 @@
 //! Tests of `why` and `known`.
 
+use std::fmt::Write as _;
+
 use driverkit_matrix::fs;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
@@ -42,8 +44,7 @@ fn write_lock(grid: &Grid, kernels: &[(&str, Option<&str>)]) {
         if let Some(day) = gone {
             kernel["gone"] = json!(day);
         }
-        lock.push_str(&kernel);
-        lock.push('\n');
+        let _ = writeln!(lock, "{kernel}");
     }
     grid.write("matrix.lock", lock);
 }
