@@ -7,6 +7,7 @@
 //! object has not changed for the length of a lease, another machine takes over. Any error makes two machines do the
 //! same work, but never lets one wait forever.
 
+mod step_pack;
 mod sweep;
 
 use std::collections::{BTreeSet, HashMap};
@@ -20,12 +21,12 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use super::keys::Trust;
-use super::pack::{self, Line, Writer};
 use super::queue::{Queue, State as Sending};
 use crate::bucket::{Bucket, BucketError, Put, PutMode, PutOptions, TrafficCount, UpdateVersion};
 use crate::digest::Sha256;
 use crate::store::Claim;
 
+use step_pack::{open_step, pack_step};
 pub(super) use sweep::sweep;
 
 /// The prefix of leases in a bucket.
@@ -101,8 +102,8 @@ pub(super) struct Leases {
     length: Duration,
     known: Mutex<HashMap<Sha256, Known>>,
     faults: AtomicU32,
-    /// Objects that are not trusted, with the reason.
-    refused: Mutex<BTreeSet<String>>,
+    /// Objects that are not trusted, and why leases are disabled.
+    problems: Mutex<BTreeSet<String>>,
     tasks: TaskTracker,
     /// The runtime of the tasks.
     handle: OnceLock<Handle>,
@@ -124,7 +125,7 @@ impl Leases {
             length,
             known: Mutex::default(),
             faults: AtomicU32::new(0),
-            refused: Mutex::default(),
+            problems: Mutex::default(),
             tasks: TaskTracker::new(),
             handle: OnceLock::new(),
         }
@@ -173,14 +174,19 @@ impl Leases {
         tracing::warn!("{error}");
         if before < MOST_FAULTS && before + weight >= MOST_FAULTS {
             let url = self.bucket.url();
-            tracing::warn!("{url}: leases are disabled: machines may compile the same steps");
+            self.problems().insert(format!(
+                "{url}: leases are disabled: machines may compile the same steps: {error}"
+            ));
         }
     }
 
-    /// Returns the objects that are not trusted, with the reason.
-    pub(super) fn refused(&self) -> Vec<String> {
-        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.iter().cloned().collect()
+    fn problems(&self) -> MutexGuard<'_, BTreeSet<String>> {
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the objects that are not trusted, with the reason, and why leases are disabled.
+    pub(super) fn told_problems(&self) -> Vec<String> {
+        self.problems().iter().cloned().collect()
     }
 
     /// Claims a step.
@@ -263,9 +269,7 @@ impl Leases {
                 }
                 Err(why) => {
                     let why = format!("{}: {name} is rejected: {why}", self.bucket.url());
-                    let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-                    refused.insert(why);
-                    drop(refused);
+                    self.problems().insert(why);
                     return (Known::Over, None);
                 }
             }
@@ -279,24 +283,11 @@ impl Leases {
     }
 
     fn read(&self, key: Sha256, content: &[u8]) -> Result<Seen, String> {
-        if let Ok(lease) = serde_json::from_slice::<Lease>(content) {
-            return Ok(if lease.owner == self.owner {
-                Seen::Own
-            } else {
-                Seen::Held(lease)
-            });
+        match serde_json::from_slice::<Lease>(content) {
+            Ok(lease) if lease.owner == self.owner => Ok(Seen::Own),
+            Ok(lease) => Ok(Seen::Held(lease)),
+            Err(_) => open_step(key, content, &self.trust).map(Seen::Learned),
         }
-        let lines = pack::open(content, &self.trust).map_err(|error| error.to_string())?;
-        let mut text = None;
-        let mut contents = Vec::new();
-        pack::read(&lines, |line| match line {
-            Line::Outcome(of, range) if of == key => text = Some(lines[range].to_vec()),
-            Line::Content(content, size_bytes) => contents.push((content, size_bytes)),
-            Line::Outcome(..) | Line::Record(..) => {}
-        })
-        .map_err(|error| error.to_string())?;
-        let text = text.ok_or_else(|| "it has no outcome of its key".to_owned())?;
-        Ok(Seen::Learned(Learned { text, contents }))
     }
 
     /// Publishes the outcome of a step of this machine to waiting machines, once its contents are uploaded.
@@ -318,7 +309,7 @@ impl Leases {
                     _ => {}
                 }
             }
-            let pack = pack_of(key, &done.text, &contents, &leases.trust);
+            let pack = pack_step(key, &done.text, &contents, &leases.trust);
             let Ok(pack) = pack else {
                 return leases.give_up(key).await;
             };
@@ -385,18 +376,4 @@ impl Leases {
 
 fn name_of(key: Sha256) -> String {
     format!("{FOLDER}/{key}")
-}
-
-fn pack_of(
-    key: Sha256,
-    text: &[u8],
-    contents: &[(Sha256, u64)],
-    trust: &Trust,
-) -> std::io::Result<Vec<u8>> {
-    let mut writer = Writer::new()?;
-    writer.outcome(key, text)?;
-    for &(content, size_bytes) in contents {
-        writer.content(content, size_bytes)?;
-    }
-    writer.finish(trust)
 }

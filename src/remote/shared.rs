@@ -116,11 +116,12 @@ impl Remote {
         refused.collect()
     }
 
-    /// Returns the contents that could not be downloaded or are not trusted, with the reason.
+    /// Returns the contents that could not be downloaded or are not trusted, with the reason, and why leases are
+    /// disabled.
     pub fn faults(&self) -> Vec<String> {
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
-        let refused = self.leases.refused().into_iter();
-        refused.chain(faults.iter().cloned()).collect()
+        let problems = self.leases.told_problems().into_iter();
+        problems.chain(faults.iter().cloned()).collect()
     }
 
     /// Returns the traffic so far.

@@ -48,6 +48,18 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
+fn run_notes_that_leases_are_disabled() {
+    let (grid, _server) = grid_at_a_server();
+    let store = store(&grid);
+    // No lease can be written below a file.
+    grid.write("store/leases", "");
+    let (code, text) = run(&grid, "a", &["--store-trusted"]);
+    assert_eq!(code, 0, "{text}");
+    let note = format!("{store}: leases are disabled: machines may compile the same steps: ");
+    assert!(text.contains(&note), "{text}");
+}
+
+#[test]
 fn second_machine_finds_what_the_first_built() {
     let (grid, server) = grid_at_a_server();
     let (code, text) = run(&grid, "a", &["--store-trusted"]);
