@@ -11,10 +11,10 @@ use bollard::{API_DEFAULT_VERSION, Docker};
 
 use super::super::ExecutorError;
 use super::address::{DockerAddress, Kind};
-use super::pool::check_architecture;
 use super::ssh::Bridge;
 use crate::error::chain;
 use crate::fs::in_words;
+use crate::kernel::Architecture;
 
 /// The first API version that has everything used here (Docker 20.10).
 const LEAST_API: (u32, u32) = (1, 41);
@@ -212,6 +212,22 @@ pub(super) fn is_lost(error: &ExecutorError) -> bool {
 /// Whether the daemon answered with this HTTP status.
 pub(super) fn has_status(error: &Error, status: u16) -> bool {
     matches!(error, Error::DockerResponseServerError { status_code, .. } if *status_code == status)
+}
+
+/// Checks that a daemon can run images for the architecture of this machine.
+fn check_architecture(
+    address: &DockerAddress,
+    architecture: Option<&str>,
+) -> Result<(), ExecutorError> {
+    let host = Architecture::of_host();
+    match architecture {
+        Some(found) if found != host.as_str() && found != host.machine() => {
+            Err(ExecutorError::infrastructure(format!(
+                "the Docker daemon at {address} runs on {found}, but the builder images are for {host}"
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

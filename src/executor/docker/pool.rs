@@ -21,7 +21,6 @@ use super::host::{FreesSlot, Host, Lost, Silence, Slot, State, connect};
 use super::{DockerAddress, DockerExecutor};
 use crate::digest::Sha256;
 use crate::error::chain;
-use crate::kernel::Architecture;
 
 /// How long to wait before a lost daemon is queried again.
 const ABSENCE: Duration = Duration::from_secs(30);
@@ -381,21 +380,5 @@ impl Executor for DockerPool {
             })
         };
         self.hosts.iter().filter_map(note).collect()
-    }
-}
-
-/// Checks that a daemon can run images for the architecture of this machine.
-pub(super) fn check_architecture(
-    address: &DockerAddress,
-    architecture: Option<&str>,
-) -> Result<(), ExecutorError> {
-    let host = Architecture::of_host();
-    match architecture {
-        Some(found) if found != host.as_str() && found != host.machine() => {
-            Err(ExecutorError::infrastructure(format!(
-                "the Docker daemon at {address} runs on {found}, but the builder images are for {host}"
-            )))
-        }
-        _ => Ok(()),
     }
 }
