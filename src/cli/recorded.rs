@@ -147,8 +147,11 @@ fn parsed(arguments: impl IntoIterator<Item = OsString>) -> Option<(Command, Str
 /// Returns where the value of an argument comes from; `None` if the command does not have it, or it has no value.
 fn source_of(argument: &Arg, given: &ArgMatches) -> Option<ValueSource> {
     let id = argument.get_id().as_str();
-    let is_there = given.try_contains_id(id).is_ok_and(|is_there| is_there);
-    given.value_source(id).filter(|_| is_there)
+    // `value_source` panics if the command does not have the argument.
+    match given.try_contains_id(id) {
+        Ok(true) => given.value_source(id),
+        Ok(false) | Err(_) => None,
+    }
 }
 
 /// Returns the words of an argument if it was given on the command line, or by an environment variable that is not a
