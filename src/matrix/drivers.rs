@@ -114,8 +114,10 @@ fn read_source(
         Ok(_) => Err(format!("`{text}` is not an http, https or file URL")),
         Err(error) => Err(format!("`{text}` is not a valid URL: {error}")),
     });
+    let mut is_url = false;
     let git = source.parsed(reader, "git", "the path of a clone", |text| {
         if text.contains("://") || text.starts_with("git@") {
+            is_url = true;
             return Err(format!(
                 "`{text}` is a URL, which is not supported here: clone it and give the path of the clone, or use org and \
                  name, or the `url` of an archive"
@@ -145,8 +147,10 @@ fn read_source(
         (Some(_), None) => {
             source.missing(reader, "ref", "name a commit, tag or branch: ref = \"...\"");
         }
-        (None, Some(_)) => source.missing(reader, "git", "name the local clone: git = \"...\""),
-        (None, None) => {}
+        (None, Some(_)) if !is_url => {
+            source.missing(reader, "git", "name the local clone: git = \"...\"");
+        }
+        (None, _) => {}
     }
     if organisation.is_some() || name.is_some() {
         found.push(DriverLocation::Url(url_of(

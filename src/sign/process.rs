@@ -75,19 +75,19 @@ fn words_of(output: &Output, secret: Option<&str>) -> String {
         Some(secret) => text.replace(secret, crate::redact::HIDDEN),
         None => text.into_owned(),
     };
-    let mut lines: Vec<&str> = Vec::new();
-    for line in text.lines().map(str::trim) {
-        let line = reason(line);
-        // openssl and its engine both say the same.
-        let is_new = !line.is_empty() && line != "Engine \"pkcs11\" set." && !lines.contains(&line);
-        if is_new && lines.len() < LINES {
-            lines.push(line);
+    let lines = text.lines().map(str::trim);
+    let lines = lines.filter(|line| !line.is_empty() && *line != "Engine \"pkcs11\" set.");
+    let mut said: Vec<&str> = Vec::new();
+    for line in lines.map(reason).take(LINES) {
+        // openssl and its engine may say the same.
+        if !said.contains(&line) {
+            said.push(line);
         }
     }
-    if lines.is_empty() {
+    if said.is_empty() {
         return output.status.to_string();
     }
-    lines.join("; ")
+    said.join("; ")
 }
 
 /// Extracts the reason from a line of openssl's error stack: `803B...:error:1C80:Provider
