@@ -270,7 +270,10 @@ mod tests {
             assert_eq!(sorted(&found.join(" ")), sorted(expected), "{given}");
         }
         let unknown = ["driverkit-matrix", "run", "m.toml", "--no-such-flag"];
-        assert_eq!(rebuild_words_of(unknown.map(OsString::from), &|_| None), None);
+        assert_eq!(
+            rebuild_words_of(unknown.map(OsString::from), &|_| None),
+            None
+        );
     }
 
     #[test]
@@ -281,7 +284,8 @@ mod tests {
             .into_iter()
             .chain(given.split_whitespace());
         let words: Vec<String> = words.map(str::to_owned).collect();
-        let of = |words: Vec<String>| rebuild_words_of(words.into_iter().map(OsString::from), &|_| None);
+        let of =
+            |words: Vec<String>| rebuild_words_of(words.into_iter().map(OsString::from), &|_| None);
         let recorded = redact_command(words.clone());
         assert!(!recorded.join(" ").contains("secret"), "{recorded:?}");
         assert_eq!(of(recorded), of(words));

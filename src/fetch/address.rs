@@ -6,7 +6,6 @@ use url::Url;
 
 use super::Answer;
 use crate::digest::Sha256;
-use crate::redact;
 
 /// A parsed URL or path.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,17 +48,21 @@ const QUERY_DIGITS: usize = 16;
 /// fragment. The query may be a secret signature, so its digest replaces it
 /// (`https://host/a?sha256:0123456789abcdef`).
 pub(super) fn recorded(text: &str) -> String {
-    let shown = redact::url(text);
     let text = text.split_once('#').map_or(text, |(text, _)| text);
-    let query = shown.strip_suffix("?...").zip(text.split_once('?'));
-    match query {
-        // The query was replaced earlier.
-        Some((_, (_, query))) if is_digest(query) => text.to_owned(),
-        Some((place, (_, query))) => {
+    // The text is a valid URL or a path, so nothing has to be guessed: two URLs must not have one record.
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return text.to_owned();
+    };
+    let end = rest.find(['/', '?']).unwrap_or(rest.len());
+    let (authority, rest) = rest.split_at(end);
+    let host = authority.rsplit('@').next().unwrap_or_default();
+    match rest.split_once('?') {
+        // The query may have been replaced earlier.
+        Some((path, query)) if !is_digest(query) => {
             let digest = Sha256::of(query).to_string();
-            format!("{place}?sha256:{}", &digest[..QUERY_DIGITS])
+            format!("{scheme}://{host}{path}?sha256:{}", &digest[..QUERY_DIGITS])
         }
-        None => shown.into_owned(),
+        _ => format!("{scheme}://{host}{rest}"),
     }
 }
 

@@ -215,7 +215,7 @@ fn keys_of_every_kind_sign_and_openssl_verifies_them() {
         ("p384.pub", "this kind of key is not supported"),
         ("rsa.key", "a private key; expected the public one"),
         ("sig", "not a public key in PEM form"),
-        ("gone.pub", "No such file"),
+        ("gone.pub", "does not exist"),
     ] {
         let said = verify(folder, &["out", "--key", given]);
         assert_says(&said, &["exit 2", message, given]);

@@ -176,7 +176,7 @@ fn the_log_records_retries_without_credentials() {
     .success();
     let records = std::fs::read_to_string(log).unwrap();
     assert!(
-        records.contains("/list.json") && records.contains("tried again"),
+        records.contains("/list.json") && records.contains("retrying"),
         "{records}"
     );
     assert!(!records.contains("secret"), "{records}");

@@ -43,7 +43,7 @@ fn package_that_is_broken_once_is_downloaded_again_in_the_same_run() {
     from_server(&grid, &server);
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
-    assert!(text.contains("cannot be used"), "{text}");
+    assert!(text.contains("returned an unusable file"), "{text}");
     let lock = lock(&grid);
     assert!(lock.contains(&good_digest(&grid)), "{lock}");
     assert!(!lock.contains(&half_digest(&grid)), "{lock}");
@@ -80,7 +80,9 @@ fn after_a_mirror_with_broken_packages_the_origin_is_used_and_both_are_named() {
     grid.write_matrix(&format!("{matrix}{mirrors}"));
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
-    let line = text.lines().find(|line| line.contains("cannot be used"));
+    let line = text
+        .lines()
+        .find(|line| line.contains("returned an unusable file"));
     let line = line.unwrap_or_else(|| panic!("{text}"));
     for named in [
         &origin.address,

@@ -599,3 +599,22 @@ fn new_builds_and_their_proofs_come_before_old_proofs() {
     assert_eq!(jobs.iter().filter(is_new).count(), new, "{jobs:#?}");
     assert_eq!(jobs.len(), new + 5, "{jobs:#?}");
 }
+
+#[test]
+fn a_driver_without_devices_or_events_is_refused() {
+    for (good, bad, reason) in [
+        ("devices 2", "devices 0", "it created no character device"),
+        (
+            "used 5000",
+            "events 0\nproof: 0 used 5000",
+            "it recorded no event",
+        ),
+    ] {
+        let grid = grid(&loaded(0).replace(good, bad));
+        let (code, text) = grid.run(&["--prove", "all"]);
+        assert_eq!(code, 1, "{text}");
+        let proof = proof(&grid);
+        assert_eq!(proof.result, ProofResult::Refused, "{bad}");
+        assert!(proof.message.contains(reason), "{}", proof.message);
+    }
+}

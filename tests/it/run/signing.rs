@@ -180,7 +180,7 @@ fn key_that_cannot_sign_is_an_error_before_the_first_build() {
             key,
             "\"none.key\"",
             "9:7",
-            "none.key cannot be read: No such file",
+            "none.key cannot be read: it does not exist",
         ),
         (
             key,
@@ -217,7 +217,7 @@ fn key_that_cannot_sign_is_an_error_before_the_first_build() {
             pem,
             "\"none.pem\"",
             "10:15",
-            "none.pem cannot be read: No such file",
+            "none.pem cannot be read: it does not exist",
         ),
         (
             pem,
