@@ -181,37 +181,75 @@ static long entries(const char *directory, const char *prefix, int is_numbered)
     return count;
 }
 
-/* The names in /dev before a module was loaded, each with a zero behind it, and then one more. */
+/* /proc/devices before a module was loaded. */
 static char known[1 << 14];
 /* The names of the module's devices. */
 static char devices[DEVICES][64];
 
-static int is_known(const char *name)
+static void remember_devices(void)
 {
-    for (const char *at = known; *at; at += length(at) + 1)
-        if (length(at) == length(name) && starts(at, name))
+    long size = read_file("/proc/devices");
+    known[0] = 0;
+    if (size >= 0 && size < (long)sizeof known)
+        append(known, content);
+}
+
+/* Whether `known` has a line. */
+static int is_known(const char *line, word size)
+{
+    for (const char *at = known; *at; at++) {
+        word same = 0;
+        while (same < size && at[same] == line[same])
+            same++;
+        if (same == size)
             return 1;
+        while (*at && *at != '\n')
+            at++;
+        if (!*at)
+            break;
+    }
     return 0;
 }
 
-/* Reads the names in /dev into `known`, or those that are not in it into `devices`. Returns the number of such names. */
-static long list_devices(int is_new)
+/* Returns the number of devices of the driver that appeared in /proc/devices since `remember_devices`, and puts their names into
+ * `devices`. New names in /dev alone are not enough: devices of the machine appear while modules are loaded. */
+static long find_devices(void)
 {
-    long folder = open_file("/dev", O_RDONLY), count = 0, size;
-    char *end = known;
+    char prefix[64];
+    long count = 0, size;
+    prefix[0] = 0;
+    read_file("/proc/devices");
+    for (const char *line = content; *line;) {
+        word length_of_line = 0;
+        while (line[length_of_line] && line[length_of_line] != '\n')
+            length_of_line++;
+        word start = 0;
+        while (line[start] == ' ' || (line[start] >= '0' && line[start] <= '9'))
+            start++;
+        if (start && length_of_line - start < sizeof prefix && !is_known(line, length_of_line)) {
+            word end = 0;
+            for (; start < length_of_line; start++)
+                prefix[end++] = line[start];
+            prefix[end] = 0;
+            break;
+        }
+        line += length_of_line;
+        if (*line)
+            line++;
+    }
+    if (!prefix[0])
+        return 0;
+    long folder = open_file("/dev", O_RDONLY);
     if (folder < 0)
         return folder;
     while ((size = call(GETDENTS64, folder, (word)content, sizeof content, 0, 0, 0)) > 0)
         for (char *at = content; at < content + size; at += *(unsigned short *)(at + 16)) {
-            const char *name = at + 19;
-            if (is_new && !is_known(name)) {
-                if (count < DEVICES && length(name) < sizeof devices[0])
-                    append(devices[count], name);
-                count++;
-            } else if (!is_new && end + length(name) + 2 < known + sizeof known) {
-                end = append(end, name) + 1;
-                *end = 0;
-            }
+            const char *name = at + 19, *rest = name + length(prefix);
+            if (!starts(name, prefix) || !(*rest >= '0' && *rest <= '9'))
+                continue;
+            if (count < DEVICES && length(name) < sizeof devices[0])
+                append(devices[count], name);
+            count++;
         }
     close_file(folder);
     return count;
@@ -290,7 +328,7 @@ static void prove(long module, long file, const char *name)
 {
     char path[300];
     long before = taints(), result;
-    list_devices(0);
+    remember_devices();
     say(module, "load", 1);
     result = call(FINIT_MODULE, file, (word) "", 0, 0, 0, 0);
     close_file(file);
@@ -301,7 +339,7 @@ static void prove(long module, long file, const char *name)
     append(append(append(path, "/sys/module/"), name), "/parameters");
     result = entries(path, "", 0);
     say(module, "parameters", result < 0 ? 0 : result);
-    result = list_devices(1);
+    result = find_devices();
     say(module, "devices", result);
     if (result > 0)
         use_devices(module, result);
