@@ -180,7 +180,7 @@ fn only_signatures_by_keys_of_the_keyring_are_accepted() {
     is_believed(&workspace);
 
     matrix(&workspace, ", keyring = \"nobody.gpg\"");
-    is_refused(&workspace, "nobody.gpg is missing");
+    is_refused(&workspace, "nobody.gpg does not exist");
     // Without a keyring, signatures are not verified.
     matrix(&workspace, "");
     is_believed(&workspace);

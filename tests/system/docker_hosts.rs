@@ -101,7 +101,7 @@ async fn jobs_are_spread_and_survive_the_death_of_a_daemon() {
         let notes = pool.notes();
         assert_eq!(notes.len(), 1);
         assert!(
-            notes[0].contains(one.address.as_str()) && notes[0].ends_with("anew: 2"),
+            notes[0].contains(one.address.as_str()) && notes[0].ends_with("jobs restarted: 2"),
             "{notes:?}"
         );
         // The other daemon runs all further jobs.
@@ -146,7 +146,7 @@ async fn jobs_of_a_silent_daemon_are_run_elsewhere() {
     assert_eq!(ended.unwrap().exit, Exit::Code(0), "{log}");
     assert!(output.path().join("done").exists());
     assert!(log.contains("restarting this job"), "{log}");
-    assert!(notes[0].ends_with("anew: 1"), "{notes:?}");
+    assert!(notes[0].ends_with("jobs restarted: 1"), "{notes:?}");
     one.end(Signal::KILL);
 }
 
