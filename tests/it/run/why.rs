@@ -115,8 +115,14 @@ fn why_after_a_killed_run_reads_earlier_runs_or_says_that_it_knows_nothing() {
         ]);
         let mut child = grid.start(&["--jobs", "1"]);
         wait_until("a module", || {
-            driverkit_matrix::report::read_manifest(&grid.path("out"))
-                .is_ok_and(|manifest| manifest.run.finished.is_none() && manifest.builds.len() == 1)
+            // The files of a manifest are written in parallel.
+            let has_files = ["run.json", "manifest.json"]
+                .iter()
+                .all(|name| grid.path("out").join(name).exists());
+            let manifest = driverkit_matrix::report::read_manifest(&grid.path("out"));
+            has_files
+                && manifest
+                    .is_ok_and(|found| found.run.finished.is_none() && found.builds.len() == 1)
         });
         kill_process(Pid::from_child(&child), Signal::KILL).unwrap();
         child.wait().unwrap();
