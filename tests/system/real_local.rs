@@ -333,7 +333,7 @@ fn dkms_builds_from_packaged_sources() {
     );
     assert_eq!(called.code, Some(2), "{}", called.text);
     assert!(
-        called.text.contains("there are scap 0.20.0"),
+        called.text.contains("installed are scap 0.20.0"),
         "{}",
         called.text
     );
