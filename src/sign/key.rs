@@ -1,4 +1,5 @@
-//! A private key for openssl: a file or a token, with the variable of its password. This program never reads the key.
+//! A private key for openssl: a file or a token, with the variable of its password. This program never uses the key
+//! itself.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -61,10 +62,23 @@ impl Keyed<'_> {
         }
     }
 
+    /// Whether the key is a file in PEM form whose head says that it is encrypted.
+    fn is_encrypted(&self) -> bool {
+        let Some(Key::File(path)) = self.key else {
+            return false;
+        };
+        let text = crate::fs::read(path).unwrap_or_default();
+        text.windows(b"ENCRYPTED".len())
+            .any(|word| word == b"ENCRYPTED")
+    }
+
     /// Explains why openssl cannot read the key, if a password is the cause.
     fn explain(&self, error: SignError) -> SignError {
         let words = ["decrypt", "password", "passphrase"];
-        if error.about != About::Key || !words.iter().any(|word| error.message.contains(word)) {
+        let names_password = || words.iter().any(|word| error.message.contains(word));
+        // One wrong password in some hundred seems to decrypt a key; then openssl finds nothing that it knows.
+        let is_unknown = || error.message.contains("No supported data") && self.is_encrypted();
+        if error.about != About::Key || !(names_password() || is_unknown()) {
             return error;
         }
         match self.password {
@@ -96,4 +110,33 @@ pub(super) fn check_file(path: &Path) -> Result<(), SignError> {
         return Err(of(message).with_help(format!("chmod 600 {path}")));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_password_is_named_even_if_it_seems_to_decrypt_the_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let unknown = SignError::new(
+            About::Key,
+            "failed to read the key: No supported data to decode.",
+        );
+        for (head, message) in [
+            (
+                "ENCRYPTED PRIVATE KEY",
+                "the password in NAME does not decrypt the key",
+            ),
+            ("CERTIFICATE", &*unknown.message),
+        ] {
+            let path = folder.path().join("key.pem");
+            crate::fs::write(&path, format!("-----BEGIN {head}-----\n")).unwrap();
+            let keyed = Keyed {
+                key: Some(&Key::File(path)),
+                password: Some("NAME"),
+            };
+            assert_eq!(keyed.explain(unknown.clone()).message, message);
+        }
+    }
 }
