@@ -420,21 +420,23 @@ fn check_writes_nothing_and_fails_if_the_lock_would_change() {
     assert_eq!(workspace.get("m.lock"), lock);
 }
 
+/// Returns a list of three kernels with this suffix; the names of their packages do not contain it.
+fn three_kernels(suffix: &str) -> String {
+    let entries: Vec<String> = (1..=3)
+        .map(|number| format!(
+            r#"{{"kernelversion": "59", "kernelrelease": "5.4.0-{number}-{suffix}", "target": "ubuntu-{suffix}", "headers": ["http://example.org/linux-headers-{number}.deb"]}}"#
+        ))
+        .collect();
+    format!(r#"{{"ubuntu": [{}]}}"#, entries.join(", "))
+}
+
 /// A renamed kernel keeps its first-seen day, and a source that renames kernels loses none.
 #[test]
 fn renamed_kernels_are_recognised() {
-    let names = |suffix: &str| {
-        let entries: Vec<String> = (1..=3)
-            .map(|number| format!(
-                r#"{{"kernelversion": "59", "kernelrelease": "5.4.0-{number}-{suffix}", "target": "ubuntu-{suffix}", "headers": ["http://example.org/linux-headers-{number}.deb"]}}"#
-            ))
-            .collect();
-        format!(r#"{{"ubuntu": [{}]}}"#, entries.join(", "))
-    };
-    let workspace = locked(&names("hwe-5.4"));
+    let workspace = locked(&three_kernels("hwe-5.4"));
     let old = workspace.get("m.lock").replace(&today(), "2024-02-29");
     workspace.put("m.lock", &old);
-    workspace.put("list.json", &names("hwe"));
+    workspace.put("list.json", &three_kernels("hwe"));
     assert_snapshot!(workspace.run(&["lock", "m.toml"]), @r"
     exit 0
     --- out
@@ -449,7 +451,7 @@ fn renamed_kernels_are_recognised() {
     let lock = workspace.get("m.lock");
     assert_eq!(lock.matches("2024-02-29").count(), 3, "{lock}");
 
-    workspace.put("list.json", &names("hwe-5.4"));
+    workspace.put("list.json", &three_kernels("hwe-5.4"));
     let report = workspace.run(&["lock", "m.toml", "--format", "json"]);
     let json: serde_json::Value =
         serde_json::from_str(report.split_once("--- out\n").unwrap().1).unwrap();
@@ -464,15 +466,7 @@ fn renamed_kernels_are_recognised() {
 /// A kernel that was gone for a night, and came back under another name, keeps its digests and its first-seen day.
 #[test]
 fn kernel_that_comes_back_under_another_name_keeps_its_history() {
-    let names = |suffix: &str| {
-        let entries: Vec<String> = (1..=3)
-            .map(|number| format!(
-                r#"{{"kernelversion": "59", "kernelrelease": "5.4.0-{number}-{suffix}", "target": "ubuntu-{suffix}", "headers": ["http://example.org/linux-headers-{number}.deb"]}}"#
-            ))
-            .collect();
-        format!(r#"{{"ubuntu": [{}]}}"#, entries.join(", "))
-    };
-    let workspace = locked(&names("hwe-5.4"));
+    let workspace = locked(&three_kernels("hwe-5.4"));
     let url = "http://example.org/linux-headers-2.deb\"";
     let digest = format!("{:064}", 7);
     let noted = format!("{url},\"size\":9,\"sha256\":\"{digest}\",\"noted\":true");
@@ -482,7 +476,7 @@ fn kernel_that_comes_back_under_another_name_keeps_its_history() {
     workspace.run(&["lock", "m.toml", "--accept-shrink", "ubuntu-*"]);
     assert_eq!(workspace.get("m.lock").matches("\"gone\":").count(), 3);
 
-    workspace.put("list.json", &names("hwe"));
+    workspace.put("list.json", &three_kernels("hwe"));
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(
         report.contains("m.lock  *             3     3     0      0        0 "),
