@@ -2,7 +2,7 @@
 //! restrictions.
 //!
 //! `cargo bench --bench docker`: alternating pairs, medians. It needs a Docker daemon on this machine with the image
-//! `driverkit-matrix/builder:bookworm` (`driverkit-matrix images build bookworm`), and reports if there is none.
+//! `driverkit-matrix/builder:bookworm` (`driverkit-matrix images build bookworm`), and reports if that image is missing.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -2,7 +2,7 @@
 # Prints the URL of the Debian mirror that apt uses on this machine, so that no script and no matrix has to name one.
 #
 #   scripts/mirror.sh            the main archive, for example http://mirror.example/debian
-#   scripts/mirror.sh security   the security archive; if apt has none, an error and exit status 1
+#   scripts/mirror.sh security   the security archive; an error and exit status 1 if apt does not use one
 #
 # DRIVERKIT_MATRIX_MIRROR_DEBIAN and DRIVERKIT_MATRIX_MIRROR_DEBIAN_SECURITY override the URLs of apt.
 set -eu

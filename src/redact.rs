@@ -236,29 +236,30 @@ mod tests {
     }
 
     proptest::proptest! {
-    #[test]
-    fn redacting_twice_equals_redacting_once(
-        given in "(http://|s3://|[a-c.:/?#@,\"}) ]|\\.\\.\\.|sha256:|user:|@h|\u{fc}){0,20}",
-    ) {
-        let once = text(&given).into_owned();
-        proptest::prop_assert_eq!(text(&once), &*once);
-        let once = url(&given).into_owned();
-        proptest::prop_assert_eq!(url(&once), &*once);
-        proptest::prop_assert_eq!(masked(&given).len(), given.len());
-    }
-
-    #[test]
-    fn no_password_is_shown(
-        start in proptest::sample::select(vec!["", "http://", "a=ssh://", "'s3://"]),
-        password in "[!-?A-~]{1,16}",
-    ) {
-        // This may be the scheme of another URL.
-        proptest::prop_assume!(!password.contains("//"));
-        let given = format!("{start}user:{password}S3CRET{password}@h.example:1/a");
-        for shown in [text(&given), url(&given), masked(&given)] {
-            proptest::prop_assert!(!shown.contains("S3CRET"), "{}", shown);
+        #[test]
+        fn redacting_twice_equals_redacting_once(
+            given in "(http://|s3://|[a-c.:/?#@,\"}) ]|\\.\\.\\.|sha256:|user:|@h|\u{fc}){0,20}",
+        ) {
+            let once = text(&given).into_owned();
+            proptest::prop_assert_eq!(text(&once), &*once);
+            let once = url(&given).into_owned();
+            proptest::prop_assert_eq!(url(&once), &*once);
+            proptest::prop_assert_eq!(masked(&given).len(), given.len());
         }
-    }    }
+
+        #[test]
+        fn no_password_is_shown(
+            start in proptest::sample::select(vec!["", "http://", "a=ssh://", "'s3://"]),
+            password in "[!-?A-~]{1,16}",
+        ) {
+            // This may be the scheme of another URL.
+            proptest::prop_assume!(!password.contains("//"));
+            let given = format!("{start}user:{password}S3CRET{password}@h.example:1/a");
+            for shown in [text(&given), url(&given), masked(&given)] {
+                proptest::prop_assert!(!shown.contains("S3CRET"), "{}", shown);
+            }
+        }
+    }
 
     #[test]
     fn masked_text_keeps_its_length() {

@@ -24,8 +24,8 @@ struct Group<'a> {
     target: &'a TargetId,
 }
 
-/// Returns rules in TOML for the failures of a night that no rule expects: one for each signature and target, with the architectures and
-/// the narrowest ranges of releases that contain the failures but no successful build.
+/// Returns rules in TOML for the failures of a night that no rule expects: one for each signature and target, with the
+/// architectures and the narrowest ranges of releases that contain the failures but no successful build.
 pub fn suggest(night: &Night) -> String {
     let mut groups: BTreeMap<Group<'_>, Vec<&NightArtifact>> = BTreeMap::new();
     for row in &night.artifacts {

@@ -217,7 +217,7 @@ fn refused_missing_and_failing_lists_have_one_exit_code() {
         assert!(report.contains(&url), "{report}");
         assert!(report.contains(&status.to_string()), "{report}");
         assert!(report.contains("error: m.toml:4:"), "{report}");
-        // No mirror can help: the URL of a list has none.
+        // Mirrors do not apply to the URL of a list.
         assert!(
             report.contains("help: check the URL of the list in the matrix, or copy m.lock"),
             "{report}"

@@ -8,7 +8,7 @@ const MOUNT: &str = "/sys/fs/cgroup";
 
 static MADE: AtomicU32 = AtomicU32::new(0);
 
-/// A control group with a memory limit; if this machine does not allow groups, there is none.
+/// A control group with a memory limit; not available if this machine does not allow groups.
 pub struct MemoryGroup {
     folder: Option<PathBuf>,
     mebibytes: u64,

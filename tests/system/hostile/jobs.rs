@@ -359,7 +359,7 @@ fn a_check_that_breaks_its_job_is_a_failure_of_the_driver() {
             sandboxed.grid.record().artifacts[0].failure_is_cached,
             "{text}"
         );
-        // A compiler that was killed gives no answer.
+        // The check has no answer if its compiler was killed.
         sandboxed.grid.write(
             "driver/configure/CHECK/build.sh",
             "echo 'gcc: fatal error: Killed signal terminated program cc1' >\"${0%build.sh}build.log\"; exit 1\n",
