@@ -4,6 +4,7 @@
 
 mod checked;
 mod common;
+mod reproduce;
 mod run;
 mod tools;
 
@@ -24,6 +25,7 @@ use crate::plan::{Build, BuildId};
 
 pub use checked::{DoubleReport, DoubleResult, ProofReport, ProofResult, SignatureReport};
 pub use common::Common;
+pub use reproduce::Reproduce;
 pub use run::{HostFacts, NO_EXECUTOR, RunFacts};
 pub use tools::{HostPrograms, ToolchainReport, TreeOrigin, TreeReport};
 

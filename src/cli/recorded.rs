@@ -11,7 +11,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
 
 use super::{Arguments, command_first, mirrors_of_variables, parse_mirror};
 use crate::driverkit::{KEYS, ONLY_FLAGS, variable_of};
-use crate::engine::Reproduce;
+use crate::event::Reproduce;
 use crate::executor::DockerAddress;
 use crate::redact::{self, FlagValue};
 use crate::report::Manifest;
@@ -104,9 +104,12 @@ pub(super) fn reproduce_this() -> Reproduce {
     Reproduce::Rebuild(words)
 }
 
-/// Returns the command that repeats a build of a recorded run, as in the first line of its log. If the command line of
-/// the run is not one of this version, only the matrices are known.
+/// Returns the command that repeats a build of a recorded run, as in the first line of its log. Manifests of older
+/// versions have only the command line of the run; if it is not one of this version, only the matrices are known.
 pub(super) fn reproduce(manifest: &Manifest) -> Reproduce {
+    if let Some(recorded) = &manifest.run.reproduce {
+        return recorded.clone();
+    }
     let command = manifest.run.command.iter().map(OsString::from);
     let words = rebuild_words_of(command, &|_| None);
     let matrices = manifest.matrices.iter().map(|matrix| matrix.name.clone());

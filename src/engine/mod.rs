@@ -6,7 +6,6 @@ pub(crate) mod halt;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod memo;
-pub(crate) mod reproduce;
 pub(crate) mod second;
 pub(crate) mod slots;
 pub(crate) mod step;
@@ -16,7 +15,6 @@ pub(crate) mod work;
 
 pub use events::Events;
 pub use halt::{Failed, Halt, Mode};
-pub use reproduce::Reproduce;
 pub use second::SecondExecutor;
 pub use step::{Asked, RetryClasses};
 pub use stop::{Stop, StopReason};

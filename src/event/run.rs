@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::Reproduce;
 use crate::digest::Sha256;
 use crate::kernel::Architecture;
 use crate::plan::LeftOut;
@@ -23,6 +24,9 @@ pub struct RunFacts {
     pub tool_version: String,
     /// The command line.
     pub command: Vec<String>,
+    /// The command line that repeats a build of the run; absent in records of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reproduce: Option<Reproduce>,
     /// The machine.
     pub host: HostFacts,
     /// The executor's name; [`NO_EXECUTOR`] if no job is started: everything is cached, or nothing can be built.

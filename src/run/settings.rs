@@ -4,11 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::reproduce::Reproduce;
 use crate::engine::second::SecondExecutor;
 use crate::engine::step::RetryClasses;
 use crate::engine::stop::StopReason;
-use crate::event::BuildReport;
+use crate::event::{BuildReport, Reproduce};
 use crate::failure::{FailureClass, Status};
 use crate::matrix::Prove;
 use crate::plan::BuildId;

@@ -148,6 +148,7 @@ impl Session<'_> {
         let images = parts.toolchains.reports();
         let mut jobs = settings.jobs;
         let second = settings.second.clone();
+        let reproduce = Some(settings.reproduce.clone());
         let renewed = renew_sources(&parts.fetcher, plan);
         let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
         let mut notes = runtime.block_on(renewed);
@@ -169,6 +170,7 @@ impl Session<'_> {
             started: jiff::Timestamp::now(),
             tool_version: env!("CARGO_PKG_VERSION").to_owned(),
             command,
+            reproduce,
             host: host_facts(),
             executor: name_of(executor.as_deref()),
             executor_version,

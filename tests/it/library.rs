@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use driverkit_matrix::engine::{Events, Reproduce, RetryClasses, SecondExecutor, Stop};
+use driverkit_matrix::engine::{Events, RetryClasses, SecondExecutor, Stop};
+use driverkit_matrix::event::Reproduce;
 use driverkit_matrix::executor::{Executor, FakeExecutor};
 use driverkit_matrix::exit::ExitStatus;
 use driverkit_matrix::failure::Status;

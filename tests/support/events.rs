@@ -185,6 +185,7 @@ pub fn facts(run_id: &str, builds: usize, artifacts: usize) -> RunFacts {
             "run".to_owned(),
             "matrices/debian.toml".to_owned(),
         ],
+        reproduce: None,
         host: HostFacts {
             architecture: Architecture::Amd64,
             system: "Debian GNU/Linux 12, Linux 6.1.0-56-amd64".to_owned(),

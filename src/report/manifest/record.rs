@@ -17,7 +17,7 @@ use super::{Excluded, JSON_SCHEMA, LeftOutGroup, SCHEMA, Totals};
 use crate::digest::Sha256;
 use crate::driver::DriverVersion;
 use crate::event::{
-    ArtifactReport, Common, Event, EventKind, Finding, HostFacts, InputReport, RunFacts,
+    ArtifactReport, Common, Event, EventKind, Finding, HostFacts, InputReport, Reproduce, RunFacts,
     ToolchainReport, TreeReport,
 };
 use crate::failure::{Failure, Phase, Status};
@@ -80,6 +80,9 @@ pub struct Run {
     pub id: String,
     /// The command line.
     pub command: Vec<String>,
+    /// The command line that repeats a build; absent in manifests of older versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reproduce: Option<Reproduce>,
     /// When it began.
     pub started: Timestamp,
     /// When it ended; absent while it is in progress, or if it was killed.
@@ -202,6 +205,7 @@ impl Manifest {
             run: Run {
                 id: facts.run_id.clone(),
                 command: facts.command.clone(),
+                reproduce: facts.reproduce.clone(),
                 started: milliseconds(facts.started),
                 finished: None,
                 duration_seconds: None,

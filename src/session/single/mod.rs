@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use super::carry_out::{Recorder, Session, new_run_id};
 use crate::driverkit::{Image, LogLevel, Output, Request};
-use crate::engine::{Events, Reproduce, RetryClasses, SecondExecutor, Stop};
-use crate::event::BuildReport;
+use crate::engine::{Events, RetryClasses, SecondExecutor, Stop};
+use crate::event::{BuildReport, Reproduce};
 use crate::executor::Executor;
 use crate::exit::ExitStatus;
 use crate::fetch::{self, Fetcher};

@@ -364,7 +364,8 @@ fn every_view_is_written_and_a_bad_path_changes_nothing() {
     let log = grid.manifest().builds[1].artifacts[0].log.clone().unwrap();
     let log = read_log(&grid.path("out").join(log)).unwrap();
     let command = log.lines().next().unwrap();
-    assert!(page.contains(&format!("<code>{command}</code>")), "{page}");
+    let shown = command.replace('\'', "&#39;");
+    assert!(page.contains(&format!("<code>{shown}</code>")), "{page}");
     let junit = read("night.xml");
     assert!(
         junit.contains("tests=\"4\"") && junit.contains("failures=\"2\""),
@@ -401,7 +402,22 @@ fn report_counts_known_failures_separately() {
 #[test]
 fn commands_of_reports_are_the_first_lines_of_logs() {
     let grid = broken("");
-    let (code, text) = grid.run(&["--out", "n", "--toolchain", "auto", "--locked"]);
+    let arguments = [
+        "run",
+        "matrix.toml",
+        "--out",
+        "n",
+        "--toolchain",
+        "auto",
+        "--locked",
+    ];
+    let mut run = grid.program(&arguments);
+    run.args(["--executor", "fake"]);
+    let output = run.env(
+        "DRIVERKIT_MATRIX_MIRROR_DEBIAN",
+        "http://mirror.invalid/debian",
+    );
+    let (code, _, text) = told(output.output().unwrap());
     assert_eq!(code, 1, "{text}");
     let manifest = read_manifest(&grid.path("n")).unwrap();
     let (_, page, _) = say(&grid, &["report", "n"]);
@@ -417,6 +433,10 @@ fn commands_of_reports_are_the_first_lines_of_logs() {
         let text = read_log(&log).unwrap();
         let command = text.lines().next().unwrap();
         assert!(command.contains("--out n") && command.contains("--executor fake"));
+        assert!(
+            command.contains("'debian=http://mirror.invalid/debian'"),
+            "{command}"
+        );
         assert_eq!(of_kcidb["command"], command);
         assert_eq!(of_kcidb["compiler"], "gcc 12");
     }
@@ -427,7 +447,8 @@ fn commands_of_reports_are_the_first_lines_of_logs() {
     );
     let failing = failing.unwrap();
     let command = failing.lines().next().unwrap();
-    assert!(page.contains(&format!("<code>{command}</code>")), "{page}");
+    let shown = command.replace('\'', "&#39;");
+    assert!(page.contains(&format!("<code>{shown}</code>")), "{page}");
 }
 
 #[test]

@@ -1,9 +1,12 @@
 //! The command line that repeats one build.
 
+use serde::{Deserialize, Serialize};
+
 use crate::plan::BuildId;
 
-/// The command line that repeats one build, for the first line of its logs.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The command line that repeats one build, for the first line of its logs and for reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reproduce {
     /// `rebuild BUILD`, followed by these arguments.
     Rebuild(Vec<String>),
