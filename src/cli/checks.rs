@@ -39,6 +39,15 @@ pub(super) struct Checks {
 }
 
 impl Checks {
+    /// Returns the flags of proofs alone.
+    pub(super) fn of_proofs(prove: Prove, prove_kvm: bool) -> Self {
+        Self {
+            prove: Some(prove),
+            prove_kvm,
+            double: None,
+        }
+    }
+
     /// Returns the executor of `execution`, and notes about it. Sets the executor of second builds if they are wanted.
     pub(super) async fn connect(
         &self,

@@ -144,6 +144,7 @@ const EXAMPLES: &[(&str, &[&str])] = &[
     (
         "prove",
         &[
+            "prove matrices/debian.toml --kernel '6.1.*'",
             "prove out/8.1.0+driver/x86_64/falco_debian_6.1.4-1-amd64_1.ko --kernel-image vmlinuz-6.1.0-4-amd64",
         ],
     ),

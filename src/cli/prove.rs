@@ -1,52 +1,119 @@
 //! `prove`: tests that modules and probes load into the kernel that they were built for.
 
-use std::path::{Path, PathBuf};
+mod files;
+
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
-use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
-use super::output::{AnswerFormat, print, print_json};
-use super::{CliError, Context, ExitStatus, kvm};
-use crate::executor::{LocalExecutor, host_toolchain};
-use crate::fs::{self, FileError};
-use crate::kernel::Architecture;
-use crate::matrix::parse_time;
-use crate::proof::{ModuleToProve, Proof, ProofError, Verdict, architecture_of_image};
-use crate::resolve::{open_store, runtime, said_while_waiting};
-use crate::session::{infrastructure, new_run_id};
-use crate::text::count;
+use super::checks::Checks;
+use super::ci::Step;
+use super::execution::Execution;
+use super::output::AnswerFormat;
+use super::recorded::given_flags;
+use super::run::{ManifestArguments, RunArguments};
+use super::shared_store::StoreArguments;
+use super::{CliError, Context, ExitStatus, Selection};
+use crate::failure::FailureClass;
+use crate::matrix::{Prove, parse_time};
+use crate::proof::AROUND_BOOT;
+use crate::resolve::LockUse;
+use files::FilesToProve;
 
-/// Boot a kernel in qemu and load modules and probes into it
+/// Boot kernels in qemu and load modules and probes into them
+///
+/// With matrices, loads what earlier runs built for them, each module and probe into its own kernel, as `run --prove
+/// all` does. Nothing is compiled: artifacts that are in neither the cache nor the shared store are left out and
+/// counted. Locks are used as they are. The manifest in OUT is that of a run of the artifacts that are built. Exit
+/// code 1 if a kernel refused an artifact, or if an artifact is missing.
+///
+/// With modules and probes and their --kernel-image, loads these files. qemu runs in a bubblewrap sandbox, with this
+/// machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if a file did not pass, 3 if the kernel did not
+/// boot or cannot test a probe.
 ///
 /// Each module is loaded; while its character devices are open and record events, thousands of system calls are made;
-/// then it is unloaded. Each program of a probe is checked by the kernel's verifier. qemu runs in a bubblewrap sandbox,
-/// with this machine's qemu, gcc and cpio. Prints one line per file. Exit code 1 if a file did not pass, 3 if the
-/// kernel did not boot or cannot test a probe.
+/// then it is unloaded. Each program of a probe is checked by the kernel's verifier.
 #[derive(Debug, Args)]
+#[command(mut_arg("files", |argument| argument.value_name("MATRIX|MODULE|PROBE").help(
+    "Matrix files [default: matrices/*.toml]; or modules (`.ko`) and eBPF probes (`.o`), all for the same kernel"
+)))]
+#[command(mut_arg("locked", |argument| argument.help("Fail if a lock is missing or stale")))]
 pub(super) struct ProveArguments {
-    /// Modules (`.ko`) and eBPF probes (`.o`), all for the same kernel
-    #[arg(value_name = "MODULE|PROBE", required = true)]
-    modules: Vec<PathBuf>,
-    /// The kernel: `vmlinuz` of amd64; `Image` or `vmlinuz` of arm64, also compressed or in an EFI program
+    /// Which kernels of the matrices boot: all, or series (the newest kernel of each series and flavour, and a
+    /// different part of the others each night)
+    #[arg(long, value_name = "WHICH", default_value = "all", value_parser = parse_prove)]
+    prove: Prove,
+    /// Time limit of one boot [default: that of the matrix; 5m for files]
+    #[arg(long, value_name = "DURATION", value_parser = parse_time)]
+    timeout: Option<Duration>,
+    /// Boot kernels for amd64 with KVM, if a probe of at most 5 s finds that it works
+    #[arg(long = "kvm", visible_alias = "prove-kvm")]
+    prove_kvm: bool,
+    /// Maximum number of kernels that boot concurrently [default: the number of usable CPUs]
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    jobs: Option<u16>,
+    /// Boot kernels again that refused an artifact or did not boot in earlier runs
+    #[arg(long, value_name = "CLASS", value_parser = ["load"])]
+    retry: Option<String>,
+    /// Directory for the artifacts and the manifest
+    #[arg(
+        long,
+        value_name = "DIR",
+        default_value = "out",
+        help_heading = "Output"
+    )]
+    out: PathBuf,
+    #[command(flatten)]
+    manifest: ManifestArguments,
+    #[command(flatten)]
+    of_files: OfFiles,
+    #[command(flatten)]
+    selection: Selection,
+    #[command(flatten)]
+    store: StoreArguments,
+    #[command(flatten)]
+    execution: Execution,
+}
+
+/// Flags of proofs of files.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Files")]
+struct OfFiles {
+    /// The kernel of the files: `vmlinuz` of amd64; `Image` or `vmlinuz` of arm64, also compressed or in an EFI program
     #[arg(long, value_name = "FILE")]
     kernel_image: Option<PathBuf>,
-    /// Time limit of one boot
-    #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_time)]
-    timeout: Duration,
     /// Additional parameter of the kernel's command line, such as `module.sig_enforce=1`
     #[arg(long, value_name = "WORD", value_parser = parse_parameter)]
     kernel_parameter: Vec<String>,
-    /// Boot a kernel for amd64 with KVM, if a probe of at most 5 s finds that it works
-    #[arg(long)]
-    kvm: bool,
     /// Write the console output to this file
     #[arg(long, value_name = "FILE")]
     console: Option<PathBuf>,
     #[command(flatten)]
     format: AnswerFormat,
+}
+
+/// The flags of proofs of files; all others but the global ones are for matrices.
+const FLAGS_OF_FILES: [&str; 7] = [
+    "--kernel-image",
+    "--kernel-parameter",
+    "--console",
+    "--format",
+    "--json",
+    "--timeout",
+    "--kvm",
+];
+
+/// The flags of proofs of files that proofs of matrices have too.
+const FLAGS_OF_BOTH: [&str; 2] = ["--timeout", "--kvm"];
+
+/// Parses which kernels boot; `none` would prove nothing.
+fn parse_prove(text: &str) -> Result<Prove, String> {
+    match text.parse() {
+        Ok(Prove::None) | Err(_) => Err("expected all or series".to_owned()),
+        Ok(prove) => Ok(prove),
+    }
 }
 
 /// Parses a parameter that needs no escaping for the kernel or the shell.
@@ -59,146 +126,86 @@ fn parse_parameter(text: &str) -> Result<String, String> {
     }
 }
 
-/// A module and its result.
-#[derive(Serialize)]
-struct Proven<'a> {
-    path: &'a Path,
-    module: &'a str,
-    #[serde(flatten)]
-    verdict: &'a Verdict,
-}
-
 impl ProveArguments {
     /// Runs the command.
     pub(super) fn execute(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let files = &self.selection.files;
         let is_matrix = |path: &&PathBuf| path.extension().is_some_and(|end| end == "toml");
-        if let Some(matrix) = self.modules.iter().find(is_matrix) {
-            let matrix = matrix.display();
-            return Err(CliError::input(format!(
-                "{matrix} is not a module: to prove the modules of a matrix, use `driverkit-matrix run {matrix} --prove all`"
-            )));
+        let matrix = files.iter().find(is_matrix);
+        let file = files.iter().find(|path| !is_matrix(path));
+        let given = given_flags();
+        match (matrix, file) {
+            (Some(matrix), Some(file)) => Err(CliError::Input {
+                message: format!(
+                    "{} is a matrix, and {} is a module or probe",
+                    matrix.display(),
+                    file.display()
+                ),
+                help: Some("prove matrices and files separately".to_owned()),
+            }),
+            (None, Some(file)) => {
+                let is_other = |flag: &&String| !FLAGS_OF_FILES.contains(&flag.as_str());
+                match given.iter().find(is_other) {
+                    Some(flag) => Err(CliError::input(format!(
+                        "`{flag}` is for matrices, and {} is a module or probe",
+                        file.display()
+                    ))),
+                    None => self.into_files().execute(context),
+                }
+            }
+            (_, None) => {
+                let is_other = |flag: &&String| {
+                    FLAGS_OF_FILES.contains(&flag.as_str())
+                        && !FLAGS_OF_BOTH.contains(&flag.as_str())
+                };
+                match given.iter().find(is_other) {
+                    Some(flag) => Err(CliError::Input {
+                        message: format!("`{flag}` is for modules and probes that are named"),
+                        help: Some(
+                            "a matrix's kernels come from their packages, and its results are in the manifest"
+                                .to_owned(),
+                        ),
+                    }),
+                    None => self.prove_matrices(context),
+                }
+            }
         }
-        let Some(kernel_image) = &self.kernel_image else {
-            return Err(CliError::input(
-                "`--kernel-image FILE` is missing: the kernel that the modules were built for",
-            ));
-        };
-        let modules = self
-            .modules
-            .iter()
-            .map(|path| ModuleToProve::read(path))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| CliError::input(error.to_string()))?;
-        if !kernel_image.is_file() {
-            let message = format!("{} is not a file", kernel_image.display());
-            return Err(CliError::input(message));
-        }
-        let architecture = architecture_of(&modules, kernel_image)?;
-        let run_id = new_run_id();
-        let store = open_store(context, &run_id)?;
-        let folder = store.temporary_folder()?;
-        let toolchain = host_toolchain().map_err(|error| infrastructure(&error))?;
-        let proof = Proof {
-            kernel_image,
-            architecture,
-            modules: &modules,
-            toolchain: toolchain.toolchain(),
+    }
+
+    fn into_files(self) -> FilesToProve {
+        FilesToProve {
+            files: self.selection.files,
+            kernel_image: self.of_files.kernel_image,
             timeout: self.timeout,
-            kernel_parameters: &self.kernel_parameter,
-            folder: folder.path(),
-            run_id,
-        };
-        let mut log = Vec::new();
-        let boot = async {
-            let executor = LocalExecutor::new(&context.cache.join("rootfs")).await?;
-            if self.kvm {
-                context.notice(&kvm::allow(&executor).await);
-            }
-            let cancel = CancellationToken::new();
-            let mut terminate = signal(SignalKind::terminate())
-                .map_err(|error| ProofError::File(FileError::of("watch", "signals")(error)))?;
-            tokio::select! {
-                result = proof.run(&executor, &mut log, &cancel) => result,
-                _ = tokio::signal::ctrl_c() => Err(ProofError::Cancelled),
-                _ = terminate.recv() => Err(ProofError::Cancelled),
-            }
-        };
-        let line = || {
-            let modules = count(modules.len(), "file");
-            let image = kernel_image.display();
-            Some(format!("booting {image} in qemu for {modules}"))
-        };
-        let result = runtime()?.block_on(said_while_waiting(context, line, boot));
-        if let Some(path) = &self.console {
-            fs::write(path, &log)?;
+            kernel_parameters: self.of_files.kernel_parameter,
+            allows_kvm: self.prove_kvm,
+            console: self.of_files.console,
+            is_json: self.of_files.format.is_json(),
         }
-        let verdicts = match result {
-            Ok(verdicts) => verdicts,
-            Err(ProofError::Cancelled) => return Ok(ExitStatus::Interrupted),
-            Err(ProofError::File(error)) => return Err(error.into()),
-            Err(ProofError::Executor(error)) => return Err(infrastructure(&error)),
-            Err(error @ ProofError::Boot(_)) => {
-                return Err(CliError::Infrastructure {
-                    message: format!("{}: {error}", kernel_image.display()),
-                    help: Some(format!(
-                        "write the console output to a file with `--console FILE`; the proof needs {}, gcc and cpio",
-                        proof.qemu()
-                    )),
-                });
-            }
-        };
-        self.show(&modules, &verdicts)?;
-        let status_of = |verdict: &Verdict| match verdict {
-            Verdict::NotProven { .. } => ExitStatus::Infrastructure,
-            good if good.is_good() => ExitStatus::Success,
-            _ => ExitStatus::Incomplete,
-        };
-        let statuses = verdicts.iter().map(status_of);
-        Ok(statuses.fold(ExitStatus::Success, ExitStatus::worse))
     }
 
-    fn show(&self, modules: &[ModuleToProve], verdicts: &[Verdict]) -> Result<(), CliError> {
-        let proven: Vec<Proven<'_>> = modules
-            .iter()
-            .zip(verdicts)
-            .map(|(module, verdict)| Proven {
-                path: &module.path,
-                module: &module.name,
-                verdict,
-            })
-            .collect();
-        if self.format.is_json() {
-            return print_json(&proven);
+    /// Proves what earlier runs built, with the session of `run`.
+    fn prove_matrices(self, context: &Context) -> Result<ExitStatus, CliError> {
+        let selection = Selection {
+            // A refreshed lock would name kernels for which nothing is built.
+            lock_use: LockUse::AsIs,
+            ..self.selection
+        };
+        let out = self.out.clone();
+        let mut run = RunArguments::of_part(selection, self.jobs, self.out, self.execution);
+        run.only_built = true;
+        run.checks = Checks::of_proofs(self.prove, self.prove_kvm);
+        run.manifest = self.manifest;
+        run.store = self.store;
+        if self.retry.is_some() {
+            run.retry = vec![vec![FailureClass::Load]];
         }
-        for one in &proven {
-            print(&format!("{}: {}\n", one.path.display(), one.verdict))?;
+        let mut planned = run.plan(context)?;
+        if let Some(timeout) = self.timeout {
+            for build in &mut planned.plan.builds {
+                Arc::make_mut(&mut build.settings).timeout = timeout + AROUND_BOOT;
+            }
         }
-        Ok(())
-    }
-}
-
-/// Returns the architecture of the modules; if there are only probes, that of the kernel.
-fn architecture_of(
-    modules: &[ModuleToProve],
-    kernel_image: &Path,
-) -> Result<Architecture, CliError> {
-    let mut known = modules
-        .iter()
-        .filter_map(|module| Some((module, module.architecture?)));
-    let Some((_, architecture)) = known.next() else {
-        let image = fs::read_file(kernel_image)?;
-        return architecture_of_image(&image).ok_or_else(|| {
-            let image = kernel_image.display();
-            CliError::input(format!("{image}: not a kernel image of amd64 or arm64"))
-        });
-    };
-    match known.find(|(_, other)| *other != architecture) {
-        None => Ok(architecture),
-        Some((module, other)) => Err(CliError::input(format!(
-            "{} is for {}, but the previous modules are for {}",
-            module.path.display(),
-            other.as_str(),
-            architecture.as_str()
-        ))),
+        run.carry_out(context, &planned, &out, &Step::of_environment())
     }
 }

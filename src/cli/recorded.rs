@@ -147,6 +147,19 @@ fn parsed(arguments: impl IntoIterator<Item = OsString>) -> Option<(Command, Str
     Some((command, name, given))
 }
 
+/// Returns the flags of its own command that this process's command line has, such as `--only`.
+pub(super) fn given_flags() -> Vec<String> {
+    let Some((command, name, given)) = parsed(std::env::args_os()) else {
+        return Vec::new();
+    };
+    let own = command.find_subcommand(&name).into_iter();
+    own.flat_map(Command::get_arguments)
+        .filter(|argument| !argument.is_global_set())
+        .filter(|argument| source_of(argument, &given) == Some(ValueSource::CommandLine))
+        .filter_map(|argument| Some(format!("--{}", argument.get_long()?)))
+        .collect()
+}
+
 /// Returns where the value of an argument comes from; `None` if the command does not have it, or it has no value.
 fn source_of(argument: &Arg, given: &ArgMatches) -> Option<ValueSource> {
     let id = argument.get_id().as_str();

@@ -48,7 +48,7 @@ const NAMED_MISSING: usize = 3;
 
 /// Flags about the manifests that a run writes and keeps.
 #[derive(Debug, Args)]
-struct ManifestArguments {
+pub(super) struct ManifestArguments {
     /// Number of nights (dates) for which manifests of earlier runs are kept
     ///
     /// Runs of a part of the plan and runs with nothing to do displace no other night.
@@ -83,13 +83,13 @@ pub(super) struct RunArguments {
     )]
     pub(super) out: PathBuf,
     #[command(flatten)]
-    manifest: ManifestArguments,
+    pub(super) manifest: ManifestArguments,
     /// End the run at the first failure; running jobs may finish
     #[arg(long)]
     fail_fast: bool,
     /// Retry cached failures of earlier runs: a class, or `failed` for all
     #[arg(long, value_name = "CLASS", value_parser = parse_retry)]
-    retry: Vec<Vec<FailureClass>>,
+    pub(super) retry: Vec<Vec<FailureClass>>,
     /// Start no new work after this time, such as 90m or 5h
     #[arg(long, value_name = "DURATION", value_parser = parse_time)]
     deadline: Option<Duration>,
@@ -120,13 +120,16 @@ pub(super) struct RunArguments {
     #[command(flatten)]
     pub(super) selection: Selection,
     #[command(flatten)]
-    store: StoreArguments,
+    pub(super) store: StoreArguments,
     #[command(flatten)]
     pub(super) checks: Checks,
     #[command(flatten)]
     publish: RunPublishArguments,
     #[command(flatten)]
     pub(super) execution: Execution,
+    /// Whether artifacts that are not built yet are left out, for `prove`.
+    #[arg(skip)]
+    pub(super) only_built: bool,
 }
 
 pub(super) fn parse_retry(text: &str) -> Result<Vec<FailureClass>, String> {
@@ -179,6 +182,7 @@ impl RunArguments {
             checks: Checks::default(),
             publish: RunPublishArguments::none(),
             execution,
+            only_built: false,
         }
     }
 

@@ -189,7 +189,7 @@ pub struct LeftOut {
     /// The artifact; `None` if all of them are left out.
     pub artifact: Option<Artifact>,
     /// The rule: `support floor`, `exclude`, `architecture`, `artifacts`, `image`, `gone`, `unknown target`,
-    /// `no kernel package`, `source unavailable`, `published`.
+    /// `no kernel package`, `source unavailable`, `published`, `not built`.
     pub rule: Arc<str>,
     /// The reason, for messages.
     pub reason: Arc<str>,
@@ -206,8 +206,28 @@ impl LeftOut {
     pub const SOURCE_UNAVAILABLE: &str = "source unavailable";
     /// The rule for artifacts that are already published, if the run skips those.
     pub const PUBLISHED: &str = "published";
+    /// The rule for artifacts that are not built yet, if the run only proves what earlier runs built.
+    pub const NOT_BUILT: &str = "not built";
     /// The release of the placeholder for all kernels of a target with the rule [`Self::SOURCE_UNAVAILABLE`].
     pub const UNKNOWN_RELEASE: &str = "0-unknown";
+
+    /// Leaves out an artifact of a build, or all of them.
+    pub(super) fn of_build(
+        build: &Build,
+        artifact: Option<Artifact>,
+        rule: &'static str,
+        reason: &Arc<str>,
+    ) -> Self {
+        Self {
+            kernel: Arc::clone(&build.kernel),
+            driver: Some(build.driver.version.clone()),
+            artifact,
+            rule: rule.into(),
+            reason: Arc::clone(reason),
+            place: None,
+            first_seen: None,
+        }
+    }
 
     /// Describes what was left out, for messages: the kernel, or the whole target if none of its kernels is known.
     pub fn subject(&self) -> String {

@@ -12,9 +12,9 @@ mod first_seen;
 mod floor;
 mod grid;
 mod interned;
+mod leaving_out;
 mod merge;
 mod names;
-mod published;
 mod reasons;
 mod used;
 

@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::groups::{Group, Groups};
-use super::manifest::exit_reason;
+use super::manifest::{Available, exit_reason};
 use super::text::duration;
 use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
 use crate::event::{DoubleResult, Event, EventKind, Finding, ProofResult, RunFacts};
 use crate::failure::{Phase, Status};
-use crate::plan::BuildId;
+use crate::plan::{BuildId, LeftOut};
 use crate::text::{count, separated};
 
 /// The maximum number of shown groups of failures and of exclusions; the manifest has them all.
@@ -93,7 +93,15 @@ impl Summary {
         let missing = wanted.saturating_sub(there.map(|(_, number)| number).sum());
         let known = self.artifacts.get(&Status::Known).copied();
         let known = known.unwrap_or_default();
-        let reason = exit_reason(exit_code, missing, known, wanted, self.stopping.as_deref());
+        let not_built = facts.left_out.iter();
+        let not_built = not_built.filter(|one| &*one.rule == LeftOut::NOT_BUILT);
+        let available = Available {
+            wanted,
+            missing,
+            known,
+            not_built: not_built.count(),
+        };
+        let reason = exit_reason(exit_code, &available, self.stopping.as_deref());
         let last = format!("exit {exit_code}    {}", clean(&reason));
         lines.push(if exit_code == 0 {
             style.good(&last)

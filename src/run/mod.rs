@@ -6,6 +6,7 @@
 
 mod brings;
 mod builds;
+mod built;
 mod course;
 mod needs;
 mod notes;
@@ -88,6 +89,8 @@ pub struct Run {
     unproven: Vec<Ended>,
     /// Builds found in the cache, except for their second builds.
     undoubled: Vec<Ended>,
+    /// The number of artifacts that were left out because they are not built yet.
+    not_built: usize,
 }
 
 impl Run {
@@ -104,7 +107,7 @@ impl Run {
         // Builds of one kernel are adjacent; what they share is looked up once and then dropped.
         let look_up = |of_kernel: &[Build]| -> Vec<Option<Found>> {
             let look_up_one = |build| {
-                let report = builds.build(build, Mode::Lookup).now_or_never().flatten()?;
+                let report = builds.look_up(build, settings.only_built)?;
                 if has_failure_of(&report, &settings.retry) {
                     builds.doubt(build);
                     return None;
@@ -168,6 +171,7 @@ impl Run {
             sampled,
             unproven,
             undoubled,
+            not_built: 0,
         }
     }
 
@@ -216,8 +220,7 @@ impl Run {
             .iter()
             .filter(|build| again.contains(&build.id()))
         {
-            let found = self.builds.build(build, Mode::Lookup).now_or_never();
-            match found.flatten() {
+            match self.builds.look_up(build, self.settings.only_built) {
                 // Its proof, if there is one, is looked up again.
                 Some(report) if self.proving.has(build) => {
                     self.unproven.push((build.clone(), report));
@@ -262,6 +265,7 @@ impl Run {
             sampled,
             unproven,
             undoubled,
+            not_built,
         } = self;
         let mut course = Course::new(builds.clone(), settings, proving, sampled);
         for report in found {
@@ -274,6 +278,7 @@ impl Run {
         let mut result = course.run().await;
         let engine = builds.engine();
         result.stopped = engine.stop.reason();
+        result.not_built = not_built;
         let fetcher = &engine.fetcher;
         let lacks_all = fetcher.is_offline() && result.lacks_all();
         result.has_no_network =

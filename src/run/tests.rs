@@ -104,6 +104,7 @@ fn a_signal_ends_a_run_during_file_work_of_its_builds() {
         reproduce: Reproduce::Same(Vec::new()),
         brings: Brings::All,
         annotations: None,
+        only_built: false,
         prove: None,
         signer: None,
         double: None,

@@ -3,9 +3,10 @@
 //!
 //! All commands that build share this code; they differ in the plan, the reporters and the executor.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::Receiver;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::annotations::Annotations;
@@ -14,7 +15,7 @@ use super::toolchains::infrastructure;
 use crate::digest::Sha256;
 use crate::engine::{Events, Stop, StopReason};
 use crate::error::chain;
-use crate::event::{BuildReport, Event, EventKind, FindingKind, HostFacts, NO_EXECUTOR, RunFacts};
+use crate::event::{Event, EventKind, FindingKind, HostFacts, NO_EXECUTOR, RunFacts};
 use crate::executor::Executor;
 use crate::exit::ExitStatus;
 use crate::fetch::Activity;
@@ -22,7 +23,7 @@ use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
 use crate::recipe::renew_sources;
-use crate::report::{self, ReportError, Reporter};
+use crate::report::{self, Reporter};
 use crate::resolve::{
     Context, ResolveError, said_what_is_asked, said_while_busy, said_while_waiting,
 };
@@ -149,13 +150,20 @@ impl Session<'_> {
         let mut jobs = settings.jobs;
         let second = settings.second.clone();
         let reproduce = Some(settings.reproduce.clone());
-        let renewed = renew_sources(&parts.fetcher, plan);
-        let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
-        let mut notes = runtime.block_on(renewed);
+        let only_built = settings.only_built;
+        let mut notes = if only_built {
+            Vec::new()
+        } else {
+            let renewed = renew_sources(&parts.fetcher, plan);
+            let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
+            runtime.block_on(renewed)
+        };
         let activity = parts.fetcher.activity().clone();
         let mut run = look_up(context, parts, settings, plan);
         let brought = said_while_waiting(context, BRINGING, run.bring_shared(plan));
         runtime.block_on(brought);
+        let mut plan = Cow::Borrowed(plan);
+        let is_partial = is_partial || (only_built && run.skip_unbuilt(plan.to_mut()) > 0);
         notes.extend(note_of_kernels(&run));
         let (executor, more) = runtime.block_on(connected(context, run.missing(), connect))?;
         notes.extend(more);
@@ -259,27 +267,6 @@ async fn connected(
     }
     let (executor, notes) = said_while_waiting(context, CONNECTING, connect(missing)).await?;
     Ok((Some(executor), notes))
-}
-
-/// A reporter that stores the report of a run of one build.
-#[derive(Clone, Debug, Default)]
-pub struct Recorder(Arc<OnceLock<Arc<BuildReport>>>);
-
-impl Recorder {
-    /// Returns the report, or `None` if the build has not ended or was not started.
-    pub fn report(&self) -> Option<&Arc<BuildReport>> {
-        self.0.get()
-    }
-}
-
-impl Reporter for Recorder {
-    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
-        if let EventKind::BuildFinished(report) = &event.kind {
-            // The plan has only one build.
-            drop(self.0.set(report.clone()));
-        }
-        Ok(())
-    }
 }
 
 /// Uploads what an interrupted run can still upload to the shared store.

@@ -4,14 +4,16 @@ mod annotations;
 mod carry_out;
 mod existence;
 mod needs;
+mod recorder;
 mod shared_store;
 mod single;
 mod toolchains;
 
 pub use annotations::Annotations;
-pub use carry_out::{Recorder, Session, new_run_id};
+pub use carry_out::{Session, new_run_id};
 pub use existence::{CheckedFile, CheckedFiles, check_files};
 pub use needs::{Archived, Gathered, archive, fetch_all, out_of_reach, places};
+pub use recorder::Recorder;
 pub use shared_store::{OpenStore, StoreRequest, Told, new_runtime, of_bucket, of_remote};
 pub use single::{
     Attempt, DkmsDirectories, Machine, Single, SingleSettings, build_with_dkms, installed_headers,

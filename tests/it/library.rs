@@ -61,6 +61,7 @@ fn a_grid_is_planned_run_and_read_through_the_library() {
             reproduce: Reproduce::Rebuild(Vec::new()),
             brings: Brings::All,
             annotations: None,
+            only_built: false,
             prove: None,
             signer: None,
             double: None,

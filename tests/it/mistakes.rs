@@ -443,7 +443,15 @@ const MISTAKES: &[Mistake] = &[
         "a module that does not exist",
         "prove gone.ko --kernel-image vmlinuz",
     ),
-    of("a proof of a matrix", "prove m.toml"),
+    of("a proof of a matrix and a module", "prove m.toml scap.ko"),
+    of(
+        "a proof of a matrix in a named kernel",
+        "prove m.toml --kernel-image vmlinuz",
+    ),
+    of(
+        "a proof of a module with a flag for matrices",
+        "prove scap.ko --kernel-image vmlinuz --only x",
+    ),
     of("a proof without a kernel", "prove scap.ko"),
     of("an unknown choice of proofs", "run m.toml --prove some"),
     // Publishing and the store.

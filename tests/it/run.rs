@@ -20,6 +20,7 @@ mod offline;
 mod packages;
 mod prepared;
 mod proofs;
+mod proving;
 mod publishing;
 mod rebuild;
 mod secrets;

@@ -82,6 +82,7 @@ impl RunArguments {
                 Place::New => Brings::Nothing,
             },
             annotations: None,
+            only_built: self.only_built,
             prove: self.checks.prove,
             signer: None,
             double: self.checks.double,

@@ -296,13 +296,7 @@ fn set_exit(merged: &mut Manifest) {
     if let Some(exit) = &mut merged.exit {
         *exit = Exit {
             code: exit.code,
-            reason: exit_reason(
-                exit.code,
-                totals.artifacts_missing(),
-                totals.artifacts_known(),
-                totals.artifacts_planned,
-                stopped,
-            ),
+            reason: exit_reason(exit.code, &totals.available(&merged.left_out), stopped),
         };
     }
 }

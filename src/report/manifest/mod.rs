@@ -32,7 +32,7 @@ pub use write::ManifestReporter;
 
 pub(super) use read::{Paths, is_being_written};
 pub(super) use record::seconds;
-pub(super) use totals::exit_reason;
+pub(super) use totals::{Available, exit_reason};
 
 /// The version of the manifest's format. It is raised when a field is removed or changes its meaning, not when one is
 /// added; readers reject a newer one.

@@ -262,11 +262,9 @@ impl Manifest {
             } => {
                 manifest.run.finished = Some(milliseconds(event.at));
                 manifest.run.duration_seconds = Some(seconds(*duration));
-                let missing = manifest.totals.artifacts_missing();
-                let known = manifest.totals.artifacts_known();
-                let wanted = manifest.totals.artifacts_planned;
+                let available = manifest.totals.available(&manifest.left_out);
                 let stopped = manifest.run.stopped.as_deref();
-                let reason = exit_reason(*exit_code, missing, known, wanted, stopped);
+                let reason = exit_reason(*exit_code, &available, stopped);
                 manifest.exit = Some(Exit {
                     code: *exit_code,
                     reason,

@@ -82,6 +82,17 @@ impl Totals {
             .saturating_sub(there.map(|(_, number)| number).sum())
     }
 
+    /// Returns how many artifacts the run has; `left_out` is what its plan leaves out.
+    pub(super) fn available(&self, left_out: &[LeftOutGroup]) -> Available {
+        let not_built = left_out.iter().filter(|one| one.rule == LeftOut::NOT_BUILT);
+        Available {
+            wanted: self.artifacts_planned,
+            missing: self.artifacts_missing(),
+            known: self.artifacts_known(),
+            not_built: not_built.map(|group| group.count).sum(),
+        }
+    }
+
     /// Returns the number of artifacts that fail as expected.
     pub fn artifacts_known(&self) -> usize {
         self.by_status
@@ -140,15 +151,32 @@ fn describe(entry: &LeftOut) -> String {
     parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
-/// Returns the meaning of an exit code for a run of `wanted` artifacts, of which `missing` were not built and `known`
-/// of these are known failures.
+/// How many artifacts a run has, for the meaning of its exit code.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::report) struct Available {
+    /// The artifacts of the plan.
+    pub(in crate::report) wanted: usize,
+    /// Those that were not built.
+    pub(in crate::report) missing: usize,
+    /// Those that fail as expected.
+    pub(in crate::report) known: usize,
+    /// The artifacts that the plan leaves out because they are not built yet.
+    pub(in crate::report) not_built: usize,
+}
+
+/// Returns the meaning of an exit code.
 pub(in crate::report) fn exit_reason(
     code: u8,
-    missing: usize,
-    known: usize,
-    wanted: usize,
+    available: &Available,
     stopped: Option<&str>,
 ) -> String {
+    let &Available {
+        wanted,
+        missing,
+        known,
+        not_built,
+    } = available;
+    let is_empty = wanted == 0;
     let is_all_known = known == missing;
     let has_known = known > 0;
     let is_whole = missing == 0;
@@ -163,8 +191,14 @@ pub(in crate::report) fn exit_reason(
     } else {
         not_there
     };
+    let gap = match not_built {
+        0 => gap,
+        _ if is_empty => "no artifact is built yet, so none was proven".to_owned(),
+        1 => format!("{gap}; 1 more is not built yet"),
+        more => format!("{gap}; {} more are not built yet", separated(more)),
+    };
     let reason = match code {
-        1 if is_whole => format!("{gap}, but a source lost too many kernels"),
+        1 if is_whole && not_built == 0 => format!("{gap}, but a source lost too many kernels"),
         0 | 1 => gap,
         2 => "bad input: matrix, flags or configuration".to_owned(),
         3 => format!("infrastructure failed; {gap}"),

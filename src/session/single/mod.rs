@@ -11,7 +11,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::carry_out::{Recorder, Session, new_run_id};
+use super::carry_out::{Session, new_run_id};
+use super::recorder::Recorder;
 use crate::driverkit::{Image, LogLevel, Output, Request};
 use crate::engine::{Events, RetryClasses, SecondExecutor, Stop};
 use crate::event::{BuildReport, Reproduce};
@@ -220,6 +221,7 @@ impl Single<'_> {
                 reproduce: Reproduce::Same(self.rebuild_command.clone()),
                 brings: Brings::All,
                 annotations: None,
+                only_built: false,
                 prove: None,
                 signer: None,
                 double: None,

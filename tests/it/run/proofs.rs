@@ -10,7 +10,7 @@ use support::grid::{Grid, RELEASE, deb, rule};
 use support::server::Server;
 
 /// Returns the console output of a module that is loaded, used and unloaded.
-fn loaded(number: usize) -> String {
+pub(super) fn loaded(number: usize) -> String {
     let steps = [
         "load 1",
         "loaded 0",
@@ -29,7 +29,7 @@ fn loaded(number: usize) -> String {
 }
 
 /// Returns a boot whose console shows `modules` between the start of the init program and the end of qemu.
-fn boot(modules: &str) -> Value {
+pub(super) fn boot(modules: &str) -> Value {
     let console = format!(
         "[    0.1] Run /init as init process\nproof: -1 boot 2\n{modules}proof: -1 end 0\nproof: qemu exit 0\n"
     );
@@ -37,7 +37,7 @@ fn boot(modules: &str) -> Value {
 }
 
 /// A grid whose kernel package is next to its headers, with a boot that shows `modules`.
-fn grid(modules: &str) -> Grid {
+pub(super) fn grid(modules: &str) -> Grid {
     let grid = Grid::new();
     let image = deb(&[
         ("boot/config-6.1", "CONFIG_X86_64=y\n"),
@@ -52,7 +52,7 @@ fn grid(modules: &str) -> Grid {
     grid
 }
 
-fn proof(grid: &Grid) -> ProofReport {
+pub(super) fn proof(grid: &Grid) -> ProofReport {
     let proof = grid.record().artifacts.remove(0).proof;
     proof.expect("a proof")
 }
