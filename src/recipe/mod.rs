@@ -17,4 +17,5 @@ mod toolchains;
 pub use builder_images::{BuilderImages, Refusal};
 pub use driver::renew_sources;
 pub use kernel::packages::was_unpacked;
+pub(crate) use proof::image_request;
 pub use toolchains::Toolchains;

@@ -19,7 +19,7 @@ use crate::engine::halt::{Failed, Halt, Mode};
 use crate::engine::work::{Done, unexpected};
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, Fetched, Request};
+use crate::fetch::{ContentKind, Fetched, Fetcher, Request};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::proof::{self, AROUND_BOOT, Verdict};
@@ -138,6 +138,36 @@ pub(crate) fn is_built_to_prove(kernel: &Kernel) -> bool {
     kernel.image.is_none() && rules_of(kernel).is_some_and(is_made_of_source)
 }
 
+/// Returns the request for the package of a kernel, whose header packages came from `headers`; `None` if no package is
+/// named and no rule knows its URL.
+pub(crate) fn image_request(
+    kernel: &Kernel,
+    headers: &[Arc<str>],
+    fetcher: &Fetcher,
+) -> Option<Request> {
+    let addresses = addresses(kernel, headers, fetcher);
+    Some(Request {
+        kind: ContentKind::of_address(addresses.first()?),
+        candidates: addresses.into_iter().map(Arc::from).collect(),
+        sha256: None,
+        size_bytes: None,
+    })
+}
+
+/// Returns the possible URLs of the kernel package, derived from the URLs of its header packages.
+fn addresses(kernel: &Kernel, headers: &[Arc<str>], fetcher: &Fetcher) -> Vec<String> {
+    if let Some(image) = &kernel.image {
+        return vec![image.to_string()];
+    }
+    // A mirror may not have the package next to the headers, so the original URLs are used.
+    let headers = headers.iter().flat_map(|place| {
+        let named = with_credentials(place, kernel);
+        named.map_or_else(|| fetcher.originals(place), |url| vec![url.to_owned()])
+    });
+    let headers: Vec<String> = headers.collect();
+    kernel_image_addresses(headers.iter().map(String::as_str))
+}
+
 impl Proofs {
     pub(crate) fn new(
         engine: Arc<Engine>,
@@ -169,15 +199,12 @@ impl Proofs {
                 .map(|_| ProofOutcome::NotProven(reason.to_owned()))
                 .collect())
         };
-        let addresses = self.addresses(build, headers);
-        let is_built = addresses.is_empty() && is_built_to_prove(&build.kernel);
+        let request = image_request(&build.kernel, headers, &self.engine.fetcher);
+        let is_built = request.is_none() && is_built_to_prove(&build.kernel);
         if is_built && !may_build {
             return none(
                 "its kernel must be built from source, which `prove = \"all\"` does; or name its package with `image` next to the kernel's release",
             );
-        }
-        if addresses.is_empty() && !is_built {
-            return none(NO_RULE);
         }
         let toolchain = match self.toolchains.for_proofs() {
             Ok(toolchain) => toolchain,
@@ -207,11 +234,8 @@ impl Proofs {
                 Proven::Doubted => none("its kernel is not confirmed"),
             };
         }
-        let request = Request {
-            kind: ContentKind::of_address(&addresses[0]),
-            candidates: addresses.into_iter().map(Arc::from).collect(),
-            sha256: None,
-            size_bytes: None,
+        let Some(request) = request else {
+            return none(NO_RULE);
         };
         let (mut broken, mut is_renewed): (Option<String>, _) = (None, false);
         loop {
@@ -249,21 +273,6 @@ impl Proofs {
                 }
             }
         }
-    }
-
-    /// Returns the possible URLs of the kernel package, derived from the URLs of its header packages.
-    fn addresses(&self, build: &Build, headers: &[Arc<str>]) -> Vec<String> {
-        if let Some(image) = &build.kernel.image {
-            return vec![image.to_string()];
-        }
-        // A mirror may not have the package next to the headers, so the original URLs are used.
-        let fetcher = &self.engine.fetcher;
-        let headers = headers.iter().flat_map(|place| {
-            let named = with_credentials(place, &build.kernel);
-            named.map_or_else(|| fetcher.originals(place), |url| vec![url.to_owned()])
-        });
-        let headers: Vec<String> = headers.collect();
-        kernel_image_addresses(headers.iter().map(String::as_str))
     }
 
     /// Proves modules in one kernel.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::driver::DriverLocation;
 use crate::fetch::{ContentKind, Request};
 use crate::kernel::{Architecture, Kernel};
-use crate::plan::Plan;
+use crate::plan::{Build, Plan};
 use crate::recipe::files::{request_for, request_for_text};
 use crate::target;
 
@@ -24,11 +24,13 @@ pub struct Need {
 
 /// Returns the files that `plan` needs on a building machine of architecture `host`, each once. `text_of` returns the
 /// content of a distribution's list, if available; otherwise only the list is known to be needed. Kernels whose
-/// packages are unknown are skipped.
+/// packages are unknown are skipped. `image_of` returns the request for the package of a kernel with these headers, in
+/// which its modules are proven.
 pub fn needs(
     plan: &Plan,
     host: Architecture,
     text_of: impl Fn(&Request) -> Option<String>,
+    image_of: impl Fn(&Kernel, &[Request]) -> Option<Request>,
 ) -> Vec<Need> {
     let mut seen = HashSet::new();
     let mut needs = Vec::new();
@@ -41,23 +43,22 @@ pub fn needs(
             });
         }
     };
-    let mut last: Option<&Arc<Kernel>> = None;
-    for build in &plan.builds {
-        if let DriverLocation::Url(url) = &build.driver.location {
-            let request = Request {
-                candidates: vec![Arc::from(url.as_str())],
-                sha256: None,
-                size_bytes: None,
-                kind: ContentKind::Tarball,
-            };
-            add(request, false, format!("driver {}", build.driver.version));
+    // Builds of the same kernel are adjacent.
+    for of_kernel in plan.builds.chunk_by(Build::shares_kernel) {
+        for build in of_kernel {
+            if let DriverLocation::Url(url) = &build.driver.location {
+                let request = Request {
+                    candidates: vec![Arc::from(url.as_str())],
+                    sha256: None,
+                    size_bytes: None,
+                    kind: ContentKind::Tarball,
+                };
+                add(request, false, format!("driver {}", build.driver.version));
+            }
         }
-        // Builds of the same kernel are adjacent.
-        if last.is_some_and(|last| Arc::ptr_eq(last, &build.kernel)) {
-            continue;
-        }
-        last = Some(&build.kernel);
-        for (request, is_noted) in of_kernel(&build.kernel, host, &text_of) {
+        let kernel = &*of_kernel[0].kernel;
+        let mut headers = Vec::new();
+        for (request, is_noted) in self::of_kernel(kernel, host, &text_of) {
             // Only the list names that source.
             let further = match request.kind {
                 ContentKind::Text if text_of(&request).is_none() => {
@@ -65,7 +66,15 @@ pub fn needs(
                 }
                 _ => "",
             };
-            add(request, is_noted, format!("{}{further}", build.kernel));
+            headers.push(request.clone());
+            add(request, is_noted, format!("{kernel}{further}"));
+        }
+        if of_kernel
+            .iter()
+            .any(|build| !build.settings.prove.is_none())
+            && let Some(request) = image_of(kernel, &headers)
+        {
+            add(request, false, format!("proofs in {kernel}"));
         }
     }
     needs

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures_util::StreamExt as _;
 
 use crate::fetch::{Fetcher, Request};
-use crate::kernel::Architecture;
+use crate::kernel::{Architecture, Kernel};
+use crate::recipe::image_request;
 use crate::remote::Remote;
 use crate::resolve::Planned;
 use crate::run::{Need, needs};
@@ -19,10 +20,22 @@ const SHOWN: usize = 2;
 
 /// Returns the files that the plan needs, including those named by a distribution's list in the store.
 pub(super) fn all_needs(fetcher: &Fetcher, planned: &Planned) -> Vec<Need> {
-    needs(&planned.plan, Architecture::of_host(), |request| {
+    let text_of = |request: &Request| {
         let known = fetcher.known(&request.candidates, None)?;
         crate::fs::read_to_string(&fetcher.store().blob_path(known.sha256)).ok()
-    })
+    };
+    let image_of = |kernel: &Kernel, headers: &[Request]| {
+        // Of several URLs, the one that has the headers is known once they are fetched.
+        let headers = headers
+            .iter()
+            .filter_map(|request| match &*request.candidates {
+                [url] => Some(Arc::clone(url)),
+                all => Some(fetcher.known(all, request.sha256)?.url.into()),
+            });
+        let headers: Vec<Arc<str>> = headers.collect();
+        image_request(kernel, &headers, fetcher)
+    };
+    needs(&planned.plan, Architecture::of_host(), text_of, image_of)
 }
 
 /// The files that were brought into the store for a bundle.
@@ -39,7 +52,7 @@ pub struct Gathered {
 /// Fetches all files into the store.
 pub async fn fetch_all(fetcher: &Fetcher, planned: &Planned) -> Gathered {
     let mut gathered = Gathered::default();
-    // Repeat once for files named by a list that was not available in the first pass.
+    // Repeat once for files named by a list, or by the URL of headers, that was not available in the first pass.
     for _ in 0..2 {
         gathered.requests.clear();
         gathered.missing.clear();

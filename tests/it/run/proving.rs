@@ -210,6 +210,45 @@ fn prove_does_not_ask_for_newer_sources() {
     assert!(grid.jobs().contains(&"module".to_owned()));
 }
 
+/// A machine without a network proves with the kernels of a bundle.
+#[test]
+fn bundle_contains_the_kernels_of_proofs() {
+    let grid = grid(&loaded(0));
+    let server = Server::of(&grid.path(""));
+    grid.point_to(&server);
+    let export = ["bundle", "export", "b.tar", "matrix.toml"];
+    let (code, text) = say(&grid, &export);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("wrote 3 files"), "{text}");
+
+    grid.edit_matrix("retries = 1", "retries = 1\nprove = \"all\"");
+    let (code, text) = say(&grid, &export);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("wrote 4 files"), "{text}");
+    let other = ["--cache", "other"];
+    let (code, text) = say(&grid, &[&other[..], &["bundle", "import", "b.tar"]].concat());
+    assert_eq!(code, 0, "{text}");
+    let asked = server.requests();
+    let (code, text) = grid.run(&[&other[..], &["--offline"]].concat());
+    assert_eq!(code, 0, "{text}");
+    assert!(!text.contains("missing for"), "{text}");
+    assert_eq!(server.requests(), asked);
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+
+    // Without the kernel, the bundle is not complete, and an offline run says so.
+    let name = format!("debs/linux-image-{RELEASE}-unsigned_6.1.1-1_amd64.deb");
+    driverkit_matrix::fs::remove_file(&grid.path(&name)).unwrap();
+    let third = ["--cache", "third"];
+    let (code, text) = say(&grid, &[&third[..], &export].concat());
+    assert_eq!(code, 1, "{text}");
+    let missing = "missing for proofs in debian 6.1.1-1-amd64 #1 amd64: ";
+    assert!(text.contains(missing), "{text}");
+    let (code, text) = grid.run(&[&third[..], &["--offline"]].concat());
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains(missing), "{text}");
+    assert_eq!(proof(&grid).result, ProofResult::NotProven);
+}
+
 #[test]
 fn mixed_forms_of_prove_are_explained() {
     let grid = grid(&loaded(0));
