@@ -15,7 +15,7 @@ mod packages;
 mod text;
 
 pub use entry::{Identity, Kernel, KernelId, TargetId, Upstream};
-pub use packages::{Package, PackageSet, file_name};
+pub use packages::{Package, PackageSet, file_name, local_file_name};
 
 /// The error for a string that is not a valid release, version or architecture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::digest::Sha256;
 use crate::event::ArtifactReport;
 use crate::failure::Status;
+use crate::kernel::local_file_name;
 use crate::report::BuildRecord;
 
 /// The type of a statement.
@@ -94,8 +95,12 @@ fn dependencies(build: &BuildRecord, artifact: &ArtifactReport) -> Vec<Value> {
     let mut all = Vec::new();
     for input in &build.inputs {
         let digest = input.sha256.map(|sha256| json!({ "sha256": sha256 }));
+        let uri = match local_file_name(&input.url) {
+            Some(name) => format!("urn:driverkit-matrix:file:{}", escaped(&name)),
+            None => input.url.to_string(),
+        };
         all.push(without_nulls(
-            json!({ "name": "kernel package", "uri": input.url, "digest": digest }),
+            json!({ "name": "kernel package", "uri": uri, "digest": digest }),
         ));
     }
     let mut add = |name: &str, uri: String, (kind, sha256): (&str, Sha256)| {

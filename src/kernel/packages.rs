@@ -305,6 +305,15 @@ pub fn file_name(url: &str) -> Cow<'_, str> {
     }
 }
 
+/// Returns the name of a package's file if it is on this machine: its path tells nothing to others. `None` for a URL of
+/// a server.
+pub fn local_file_name(url: &str) -> Option<Cow<'_, str>> {
+    match url.split_once("://") {
+        Some((scheme, _)) if scheme != "file" => None,
+        _ => Some(file_name(url)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

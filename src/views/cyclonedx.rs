@@ -9,6 +9,7 @@ use super::subject::{Subject, View};
 use crate::digest::Sha256;
 use crate::event::ArtifactReport;
 use crate::failure::Status;
+use crate::kernel::{file_name, local_file_name};
 use crate::report::BuildRecord;
 
 /// Writes JSON.
@@ -97,16 +98,19 @@ fn driver(build: &BuildRecord, artifact: &ArtifactReport) -> Option<(String, Val
 fn materials(build: &BuildRecord) -> Vec<(String, Value)> {
     let mut all = Vec::new();
     for input in &build.inputs {
-        let reference = match input.sha256 {
-            Some(sha256) => format!("package:{sha256}"),
-            None => format!("package:{}", input.url),
+        let local = local_file_name(&input.url);
+        let reference = match (input.sha256, &local) {
+            (Some(sha256), _) => format!("package:{sha256}"),
+            (None, Some(name)) => format!("package:{name}"),
+            (None, None) => format!("package:{}", input.url),
         };
-        let name = input.url.rsplit('/').next().unwrap_or(&input.url);
-        let component = json!({
-            "type": "library", "bom-ref": reference, "name": name,
+        let mut component = json!({
+            "type": "library", "bom-ref": reference, "name": file_name(&input.url),
             "hashes": input.sha256.map(hash).into_iter().collect::<Vec<_>>(),
-            "externalReferences": [{ "type": "distribution", "url": input.url }],
         });
+        if local.is_none() {
+            component["externalReferences"] = json!([{ "type": "distribution", "url": input.url }]);
+        }
         all.push((reference, component));
     }
     if let Some(sha256) = build.driver_sha256 {

@@ -143,6 +143,16 @@ fn attestation_contains_every_digest_of_the_manifest_and_is_stable() {
         );
     }
 
+    // A path of the building machine is of no use to others.
+    assert!(!text.contains(grid.path("").to_str().unwrap()), "{text}");
+    let said = &said["predicate"]["buildDefinition"]["resolvedDependencies"];
+    let package = said.as_array().unwrap().iter().find(|one| {
+        one["uri"]
+            == "urn:driverkit-matrix:file:linux%2Dkbuild%2D6%2E1%5F6%2E1%2E1%2D1%5Famd64%2Edeb"
+    });
+    let kbuild = Sha256::of(fs::read(&grid.headers("1")[2]).unwrap());
+    assert_eq!(package.unwrap()["digest"]["sha256"], kbuild.to_string());
+
     // Cached artifacts, with the same and with an empty output directory.
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");

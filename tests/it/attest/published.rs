@@ -123,4 +123,11 @@ fn the_bill_of_materials_lists_drivers_and_their_inputs() {
             "{material}"
         );
     }
+    // The packages are files of this machine: their names are enough.
+    assert!(
+        !text.contains(grid.path("debs").to_str().unwrap()),
+        "{text}"
+    );
+    let kbuild = "linux-kbuild-6.1_6.1.1-1_amd64.deb";
+    assert!(drivers.iter().any(|one| one["name"] == kbuild), "{text}");
 }
