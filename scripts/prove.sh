@@ -1,5 +1,6 @@
 #!/bin/bash
-# Builds modules and probes for real kernels, loads them into these kernels, and prints the results as a table.
+# Builds modules and probes for real kernels, loads them into these kernels, and prints the results as a table with a row
+# for each kernel and a column for each driver version: loaded, refused, not proven, does not compile.
 #
 #   scripts/prove.sh                            every kernel of matrices/debian.toml, with modules and probes
 #   scripts/prove.sh --kernel '6.1.*-?-amd64'   flags are passed to `run`: here one kernel
@@ -25,16 +26,44 @@ step "Results of loading"
 python3 - "$out/manifest.csv" <<'END'
 import csv, sys
 
-refused = 0
-rows = [("kernel", "driver", "artifact", "proof", "")]
+drivers, kernels, reasons, has_refused = [], {}, [], False
 with open(sys.argv[1], newline="") as file:
     for row in csv.DictReader(file):
+        if row["status"] == "excluded":
+            continue
+        driver, kernel = row["driver_version"], row["kernel_release"]
+        if driver not in drivers:
+            drivers.append(driver)
         if row["proof"]:
-            refused += row["proof"] == "refused"
-            words = row["proof_message"].splitlines()[:1]
-            rows.append((row["kernel_release"], row["driver_version"], row["artifact"], row["proof"], *words))
-widths = [max(len(row[column]) for row in rows) for column in range(4)]
+            result = row["proof"].replace("_", " ")
+        elif row["class"] in ("compile", "configure"):
+            result = "does not compile"
+        else:
+            result = row["class"] or row["status"]
+        kernels.setdefault(kernel, {}).setdefault(driver, {})[row["artifact"]] = result
+        has_refused |= row["proof"] == "refused"
+        if row["proof"] not in ("", "loaded"):
+            words = (row["proof_message"].splitlines() or [result])[0]
+            reasons.append(f"{kernel}, {driver}, {row['artifact']}: {words}")
+
+
+def cell(artifacts):
+    """One word if module and probe have the same result."""
+    results = list(artifacts.values())
+    if not results:
+        return "left out"
+    if len(set(results)) == 1:
+        return results[0]
+    return ", ".join(f"{artifact} {result}" for artifact, result in artifacts.items())
+
+
+rows = [["kernel", *drivers]]
+rows += [[kernel, *(cell(of.get(driver, {})) for driver in drivers)] for kernel, of in kernels.items()]
+widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+rows.insert(1, ["-" * width for width in widths])
 for row in rows:
-    print("  ".join([text.ljust(width) for text, width in zip(row, widths)] + list(row[4:])).rstrip())
-sys.exit(min(refused, 1))
+    print("| " + " | ".join(text.ljust(width) for text, width in zip(row, widths)) + " |")
+for reason in reasons:
+    print(reason)
+sys.exit(has_refused)
 END
