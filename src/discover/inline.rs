@@ -74,7 +74,7 @@ pub fn expand_inline(
                             .upstream
                             .clone()
                             .map(|version| Box::new(Upstream { version, gcc: None })),
-                        image: kernel.image.clone(),
+                        image: kernel.image.clone().map(|url| Box::new(Package::at(url))),
                         source: "inline".into(),
                     };
                     expanded.kernels.push((Arc::new(kernel), spanned.span()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Architecture, KernelRelease, KernelVersion, PackageSet, ParseKernelError, TARGET,
+    Architecture, KernelRelease, KernelVersion, Package, PackageSet, ParseKernelError, TARGET,
     check_characters,
 };
 use crate::digest::Sha256;
@@ -76,10 +76,10 @@ pub struct Kernel {
     /// The upstream kernel, if the release is the version of an operating system and the source names the kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<Box<Upstream>>,
-    /// The URL or path of the package with the kernel itself, if the matrix sets it. It is not an input of a build:
-    /// proofs load the modules into this kernel.
+    /// The package with the kernel itself, if the matrix or the index of its source names it. It is not an input of a
+    /// build: proofs load the modules into this kernel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub image: Option<Arc<str>>,
+    pub image: Option<Box<Package>>,
     /// The source of the kernel: `mirror`, `kernel-crawler`, `inline`.
     pub source: Arc<str>,
 }

@@ -5,6 +5,7 @@
 
 mod boots;
 mod kernel;
+mod package;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,7 +20,7 @@ use crate::engine::halt::{Failed, Halt, Mode};
 use crate::engine::work::{Done, unexpected};
 use crate::executor::Toolchain;
 use crate::failure::{Failure, FailureClass, Phase};
-use crate::fetch::{ContentKind, Fetched, Fetcher, Request};
+use crate::fetch::{Fetched, Request};
 use crate::kernel::Kernel;
 use crate::plan::Build;
 use crate::proof::{self, AROUND_BOOT, Verdict};
@@ -27,7 +28,9 @@ use crate::recipe::files::Files;
 use crate::recipe::kernel::Kernels;
 use crate::recipe::toolchain::ToolchainChooser;
 use crate::redact;
-use crate::target::{Target, TreeKind, kernel_image_addresses, rules_of};
+use crate::target::{Target, TreeKind, rules_of};
+
+pub(crate) use package::image_request;
 
 /// The reason why the package of a kernel is unknown.
 const NO_RULE: &str = "the URL of this kernel's package is not known; name it with `image` next to the kernel's release";
@@ -138,36 +141,6 @@ pub(crate) fn is_built_to_prove(kernel: &Kernel) -> bool {
     kernel.image.is_none() && rules_of(kernel).is_some_and(is_made_of_source)
 }
 
-/// Returns the request for the package of a kernel, whose header packages came from `headers`; `None` if no package is
-/// named and no rule knows its URL.
-pub(crate) fn image_request(
-    kernel: &Kernel,
-    headers: &[Arc<str>],
-    fetcher: &Fetcher,
-) -> Option<Request> {
-    let addresses = addresses(kernel, headers, fetcher);
-    Some(Request {
-        kind: ContentKind::of_address(addresses.first()?),
-        candidates: addresses.into_iter().map(Arc::from).collect(),
-        sha256: None,
-        size_bytes: None,
-    })
-}
-
-/// Returns the possible URLs of the kernel package, derived from the URLs of its header packages.
-fn addresses(kernel: &Kernel, headers: &[Arc<str>], fetcher: &Fetcher) -> Vec<String> {
-    if let Some(image) = &kernel.image {
-        return vec![image.to_string()];
-    }
-    // A mirror may not have the package next to the headers, so the original URLs are used.
-    let headers = headers.iter().flat_map(|place| {
-        let named = with_credentials(place, kernel);
-        named.map_or_else(|| fetcher.originals(place), |url| vec![url.to_owned()])
-    });
-    let headers: Vec<String> = headers.collect();
-    kernel_image_addresses(headers.iter().map(String::as_str))
-}
-
 impl Proofs {
     pub(crate) fn new(
         engine: Arc<Engine>,
@@ -239,7 +212,15 @@ impl Proofs {
         };
         let (mut broken, mut is_renewed): (Option<String>, _) = (None, false);
         loop {
-            let fetched = self.files.fetch_unless_known(&request, mode).await;
+            let fetched = match (request.sha256, &*request.candidates) {
+                // The index of its source names it. It is downloaded only if a module is not proven yet.
+                (Some(sha256), [url]) => Ok(Fetched {
+                    sha256,
+                    size_bytes: request.size_bytes.unwrap_or_default(),
+                    url: redact::url(url).into_owned(),
+                }),
+                _ => self.files.fetch_unless_known(&request, mode).await,
+            };
             let package = match (fetched, &broken) {
                 (Ok(package), Some(why)) if self.engine.fetcher.is_refused(package.sha256) => {
                     return none(why);
@@ -248,9 +229,7 @@ impl Proofs {
                 (Err(Halt::Failed(_)), Some(why)) => return none(why),
                 (Err(Halt::Failed(failed)), None) => {
                     let why = &failed.failure.message;
-                    return none(&format!(
-                        "the package of the kernel is not available: {why}"
-                    ));
+                    return none(&not_available(why));
                 }
                 (Err(halt), _) => return Err(halt),
             };
@@ -352,10 +331,8 @@ impl Proofs {
     }
 }
 
-/// Returns the URL of a kernel's package from its redacted form in reports.
-fn with_credentials<'a>(place: &str, kernel: &'a Kernel) -> Option<&'a str> {
-    let mut urls = kernel.packages.iter().map(|package| &*package.url);
-    urls.find(|url| *url != place && redact::url(url) == place)
+fn not_available(why: &str) -> String {
+    format!("the package of the kernel is not available: {why}")
 }
 
 fn proof_of(done: &Done) -> Result<ProofOutcome, Halt> {
@@ -384,38 +361,6 @@ fn proof_of(done: &Done) -> Result<ProofOutcome, Halt> {
         Err(error) => {
             let message = format!("the outcome of a proof is invalid: {error}");
             Err(Failure::new(FailureClass::Infrastructure, Phase::Prove, message).into())
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::kernel::{Architecture, Package, PackageSet};
-
-    #[test]
-    fn a_package_is_found_by_its_url_in_reports() {
-        let packages = ["https://user:s3cret@m/a.rpm", "https://m/b.rpm"];
-        let kernel = Kernel {
-            target: "fedora".parse().unwrap(),
-            release: "6.1.0-1.fc40.x86_64".parse().unwrap(),
-            version: "1".parse().unwrap(),
-            architecture: Architecture::Amd64,
-            packages: packages
-                .into_iter()
-                .map(Package::at)
-                .collect::<PackageSet>(),
-            config_sha256: None,
-            upstream: None,
-            image: None,
-            source: "inline".into(),
-        };
-        for (place, expected) in [
-            ("https://m/a.rpm", Some(packages[0])),
-            ("https://m/b.rpm", None),
-            ("https://other/a.rpm", None),
-        ] {
-            assert_eq!(with_credentials(place, &kernel), expected, "{place}");
         }
     }
 }

@@ -8,7 +8,7 @@
 //! | `N-headers-V.pkg.tar.*` | `N-V`, in the directory `N` where the headers are in `N-headers` (Arch's archive) |
 //!
 //! No rule finds the kernels of Amazon Linux 2 and later: each file of their repositories is in a directory named by a
-//! digest.
+//! digest. The indexes of repositories name them.
 
 /// Returns the possible URLs of a kernel's own package, most likely first, derived from the URLs of its header
 /// packages. Empty if no rule knows the scheme. URLs with a query are ignored: the query may be a signature for one
@@ -75,13 +75,30 @@ fn of_deb(name: &str) -> Vec<String> {
     if architecture == "all" || release.contains("-common") {
         return Vec::new();
     }
+    names_of_debs(release)
+        .map(|image| format!("{image}_{version}_{architecture}.deb"))
+        .into()
+}
+
+fn names_of_debs(release: &str) -> [String; 3] {
     [
         format!("linux-image-{release}-unsigned"),
         format!("linux-image-unsigned-{release}"),
         format!("linux-image-{release}"),
     ]
-    .map(|image| format!("{image}_{version}_{architecture}.deb"))
-    .into()
+}
+
+/// Returns the possible names of a kernel's own package, the most likely first, by the name of its header package:
+/// `linux-headers-6.1.0-50-amd64`, `kernel-devel`, `kernel6.12-devel`. The versions of both are the same.
+pub fn kernel_package_names(headers: &str) -> Vec<String> {
+    if let Some(release) = headers.strip_prefix("linux-headers-") {
+        let signed = format!("linux-binary-{release}");
+        return names_of_debs(release).into_iter().chain([signed]).collect();
+    }
+    match headers.strip_suffix("-devel") {
+        Some(kernel) => vec![format!("{kernel}-core"), kernel.to_owned()],
+        None => Vec::new(),
+    }
 }
 
 /// Returns the URL of the kernel signed by Debian's archive, which has its own source package: `linux-signed-amd64`.

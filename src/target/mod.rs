@@ -50,7 +50,7 @@ pub use debian::Debian;
 pub(crate) use debian::split_abi as split_debian_abi;
 pub use error::TargetError;
 pub use gcc::default_gcc;
-pub use kernel_image::{is_kernel_image, kernel_image_addresses};
+pub use kernel_image::{is_kernel_image, kernel_image_addresses, kernel_package_names};
 pub use loader::LoaderName;
 pub use package::{PackageFormat, WantedPackage, architecture_of_file};
 pub use registry::{

@@ -24,15 +24,23 @@ pub struct RpmIndex {
 impl RpmIndex {
     /// Returns true if a package can contain kernel headers, by its name.
     pub fn is_header_name(name: &str) -> bool {
-        let mut words = name.split('-');
-        let is_kernel = words.next().is_some_and(|first| {
-            first == "linux"
-                || first
-                    .strip_prefix("kernel")
-                    .is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
-        });
-        is_kernel && name.contains("-devel") && !words.any(|word| NO_HEADERS.contains(&word))
+        let mut words = name.split('-').skip(1);
+        is_of_kernel(name)
+            && name.contains("-devel")
+            && !words.any(|word| NO_HEADERS.contains(&word))
     }
+
+    /// Returns true if a package can contain a kernel, by its name.
+    pub fn is_image_name(name: &str) -> bool {
+        is_of_kernel(name) && !name.contains("-devel")
+    }
+}
+
+/// Returns true if the first word of a package's name is `linux` or `kernel`, which a version may follow.
+fn is_of_kernel(name: &str) -> bool {
+    let first = name.split('-').next().unwrap_or_default();
+    let rest = first.strip_prefix("kernel");
+    first == "linux" || rest.is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
 }
 
 /// The parts of a package's name.

@@ -75,7 +75,7 @@ fn a_lock_is_created_used_and_kept() {
     let now = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC);
     let today = now.date().to_string();
     assert_snapshot!(lock.replace(&today, "TODAY"), @r#"
-    {"lock":2,"sources":{"*":"e12eee5d67bcbf2beae783f5af1d8a610f50010275376694875a1ffa31dc1e7a"},"limits":{"*":"d9fc052c770dcaf350170442f96b74308c4b78d5cb8816c90c846af150bf6786"}}
+    {"lock":3,"sources":{"*":"e12eee5d67bcbf2beae783f5af1d8a610f50010275376694875a1ffa31dc1e7a"},"limits":{"*":"d9fc052c770dcaf350170442f96b74308c4b78d5cb8816c90c846af150bf6786"}}
     {"target":"amazonlinux","release":"4.14.9-1.amzn1.x86_64","version":"1","architecture":"amd64","entry":"*","packages":[{"url":"http://one.example.org/b.rpm"}],"source":"kernel-crawler","first_seen":"TODAY"}
     {"target":"amazonlinux","release":"4.14.10-1.amzn1.x86_64","version":"1","architecture":"amd64","entry":"*","packages":[{"url":"http://one.example.org/a.rpm"}],"source":"kernel-crawler","first_seen":"TODAY"}
     {"target":"minikube","release":"5.10.57","version":"1_1.26.0","architecture":"amd64","entry":"*","packages":[],"config_sha256":"1f7630d899dcba3785654af21322a2c8853722810228d473f558cfd5513e9d72","source":"kernel-crawler","first_seen":"TODAY"}
@@ -187,7 +187,7 @@ fn unreadable_locks_are_refused() {
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
     exit 2
     --- err
-    error: m.lock has version 99, and this program reads versions up to 2: use a newer driverkit-matrix
+    error: m.lock has version 99, and this program reads versions up to 3: use a newer driverkit-matrix
     ");
     workspace.put("m.lock", "{\"lock\":1,\"sources\":{}}\n<<<<<<< HEAD\n");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"
@@ -355,7 +355,7 @@ fn an_accepted_loss_of_a_target_keeps_its_kernels_as_gone() {
     let report = workspace.run(&["lock", "m.toml", "--format", "json"]);
     assert!(report.starts_with("exit 0\n"), "{report}");
     assert_snapshot!(workspace.get("m.lock"), @r#"
-    {"lock":2,"sources":{"*":"e12eee5d67bcbf2beae783f5af1d8a610f50010275376694875a1ffa31dc1e7a"},"limits":{"*":"d9fc052c770dcaf350170442f96b74308c4b78d5cb8816c90c846af150bf6786"}}
+    {"lock":3,"sources":{"*":"e12eee5d67bcbf2beae783f5af1d8a610f50010275376694875a1ffa31dc1e7a"},"limits":{"*":"d9fc052c770dcaf350170442f96b74308c4b78d5cb8816c90c846af150bf6786"}}
     {"target":"centos","release":"5.4.1-1","version":"1","architecture":"amd64","entry":"*","packages":[{"url":"http://example.org/centos-1.rpm"}],"source":"kernel-crawler","first_seen":"2019-02-28"}
     {"target":"centos","release":"5.4.2-1","version":"1","architecture":"amd64","entry":"*","packages":[{"url":"http://example.org/centos-2.rpm"}],"source":"kernel-crawler","first_seen":"2019-02-28"}
     {"target":"centos","release":"5.4.3-1","version":"1","architecture":"amd64","entry":"*","packages":[{"url":"http://example.org/centos-3.rpm"}],"source":"kernel-crawler","first_seen":"2019-02-28"}

@@ -268,9 +268,9 @@ fn run_loads_a_real_probe_into_its_kernel() {
     assert!(csv.contains(" programs, "), "{csv}");
 }
 
-/// `run` proves a grid of one real kernel.
+/// `prove` loads what `run` built for a grid of one real kernel.
 #[test]
-fn run_loads_a_real_driver_into_its_kernel() {
+fn prove_loads_a_real_driver_into_its_kernel() {
     let folder = tempfile::tempdir().unwrap();
     let sources = support::real::vendor().join("falcosecurity-scap-dkms-0.20.0");
     let matrix = format!(
@@ -279,29 +279,32 @@ fn run_loads_a_real_driver_into_its_kernel() {
          kernels = {{ from = \"mirror\", suites = [\"bookworm\"], flavours = [\"cloud\"], latest = 1 }}\n"
     );
     fs::write(&folder.path().join("matrix.toml"), matrix).unwrap();
-    let run = || {
+    let say = |words: &[&str]| {
         let output = support::real::program(folder.path())
-            .args([
-                "run",
-                "matrix.toml",
-                "--executor",
-                "local",
-                "--toolchain",
-                "host",
-            ])
-            .args(["--prove", "series"])
+            .args(words)
+            .args(["matrix.toml", "--executor", "local", "--toolchain", "host"])
             .output()
             .unwrap();
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{text}");
-        text
+        (output.status.code(), text)
     };
-    let text = run();
+    let (code, text) = say(&["prove"]);
     assert!(
-        text.contains("artifacts proven in their kernels: 1 loaded, 0 refused, 0 not proven"),
+        text.contains("`driverkit-matrix lock matrix.toml`"),
         "{text}"
     );
-    let text = run();
+    assert_eq!(code, Some(2), "{text}");
+    let (code, text) = say(&["run"]);
+    assert_eq!(code, Some(0), "{text}");
+    // The index names the package of the kernel and its digest.
+    let lock = fs::read_to_string(&folder.path().join("matrix.lock")).unwrap();
+    assert!(lock.contains("\"image\":{\"url\":"), "{lock}");
+    let loaded = "artifacts proven in their kernels: 1 loaded, 0 refused, 0 not proven";
+    let (code, text) = say(&["prove"]);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(text.contains(loaded), "{text}");
+    let (code, text) = say(&["run", "--prove", "series"]);
+    assert_eq!(code, Some(0), "{text}");
     assert!(text.contains("no job is started"), "{text}");
-    assert!(text.contains("1 loaded, 0 refused"), "{text}");
+    assert!(text.contains(loaded), "{text}");
 }

@@ -98,6 +98,7 @@ pub(super) fn combine(
                 let known = left.upstream.as_ref().or(right.upstream.as_ref());
                 known.cloned()
             }),
+            image: left.image.clone().or_else(|| right.image.clone()),
             source: source.unwrap_or(&left.source).clone(),
             ..left.clone()
         }),

@@ -16,10 +16,12 @@ use super::values::{Text, Values};
 use super::{Lock, LockError, LockedKernel, State};
 use crate::diagnostic::Place;
 use crate::digest::Sha256;
-use crate::kernel::{Architecture, Kernel, KernelRelease, PackageSet, ParseKernelError, Upstream};
+use crate::kernel::{
+    Architecture, Kernel, KernelRelease, Package, PackageSet, ParseKernelError, Upstream,
+};
 
 /// The version of the format that this program writes. This is also the newest version that it reads.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The first version of the format in which digests are marked as notes.
 const WITH_NOTES: u32 = 2;
@@ -61,6 +63,8 @@ struct Line<'a> {
     config_sha256: Option<Sha256>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     upstream: Option<Box<Upstream>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    image: Option<Box<Package>>,
     #[serde(borrow)]
     source: Text<'a>,
     first_seen: Date,
@@ -254,7 +258,7 @@ pub(super) fn read_line(
             packages: line.packages.into_owned(),
             config_sha256: line.config_sha256,
             upstream: line.upstream,
-            image: None,
+            image: line.image,
             source: values.source(&line.source),
         }),
         first_seen: line.first_seen,
@@ -305,6 +309,7 @@ pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
         packages: Cow::Borrowed(&kernel.packages),
         config_sha256: kernel.config_sha256,
         upstream: kernel.upstream.clone(),
+        image: kernel.image.clone(),
         source: (&*kernel.source).into(),
         first_seen: locked.first_seen,
         unconfirmed: match locked.state {

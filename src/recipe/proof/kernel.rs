@@ -1,6 +1,6 @@
 //! Kernel images: from their packages, or built from their sources.
 
-use super::{Asked, Built, KernelOf, NO_RULE, Proofs, Proven};
+use super::{Asked, Built, KernelOf, NO_RULE, Proofs, Proven, not_available};
 use crate::engine::halt::{Halt, Mode};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::{Fetched, Request};
@@ -49,7 +49,8 @@ impl Proofs {
         };
         let fetcher = &self.engine.fetcher;
         let candidates = &request.candidates;
-        !fetcher.is_offline()
+        request.sha256.is_none()
+            && !fetcher.is_offline()
             && !fetcher.is_agreed(candidates, package.sha256)
             && !fetcher.is_one_local_file(candidates)
     }
@@ -91,7 +92,8 @@ impl Proofs {
             match self.files.fetch(&again).await {
                 Ok(_) => {}
                 Err(Halt::Failed(failed)) => {
-                    return Ok(Err(Proven::None(failed.failure.message)));
+                    let why = &failed.failure.message;
+                    return Ok(Err(Proven::None(not_available(why))));
                 }
                 Err(halt) => return Err(halt),
             }

@@ -90,6 +90,14 @@ async fn kernels_are_assembled_from_the_indexes_of_both_architectures() {
             "linux-headers-6.1.0-50-amd64 (= 6.1.176-1)",
         )
         + &package("linux-image-6.1.0-50-amd64-dbg", "6.1.176-1", "amd64", "")
+        + &package("linux-image-6.1.0-50-amd64", "6.1.176-1", "amd64", "")
+        + &package(
+            "linux-image-6.1.0-50-amd64-unsigned",
+            "6.1.176-1",
+            "amd64",
+            "",
+        )
+        + &package("linux-image-6.1.0-9-amd64", "6.1.8-1", "amd64", "")
         + &package(
             "linux-headers-6.1.0-51-amd64",
             "6.1.177-1",
@@ -146,6 +154,15 @@ async fn kernels_are_assembled_from_the_indexes_of_both_architectures() {
         files(kernels[2])[3],
         ("linux-kbuild-6.1_6.1.9-1_amd64.deb", host_amd64)
     );
+    // The package of the kernel itself, in the version of the headers.
+    let image = kernels[1].image.as_deref().unwrap();
+    let name = "linux-image-6.1.0-50-amd64-unsigned";
+    assert!(image.url.ends_with(&format!("{name}_6.1.176-1_amd64.deb")));
+    assert_eq!(
+        image.sha256,
+        Some(Sha256::of(format!("{name} 6.1.176-1 amd64")))
+    );
+    assert_eq!((&kernels[0].image, &kernels[2].image), (&None, &None));
     for kernel in kernels {
         for host in Architecture::ALL {
             Debian.header_packages(kernel, host).unwrap();

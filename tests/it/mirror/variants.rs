@@ -237,3 +237,47 @@ fn kernels_of_the_raspberry_pi_archive_are_found() {
     assert!(!report.contains("nothing can be built"), "{report}");
     assert_eq!(report.matches("  3  mirror").count(), 2, "{report}");
 }
+
+/// The files of Amazon Linux are in directories named by digests: only the index knows the package of a kernel.
+#[test]
+fn packages_of_kernels_are_found_in_the_index() {
+    let workspace = Workspace::new();
+    repository(
+        &workspace,
+        &[
+            ("kernel-devel", "6.1.147", "172.266.amzn2023", "x86_64"),
+            ("kernel", "6.1.147", "172.266.amzn2023", "x86_64"),
+            ("kernel", "6.1.147", "172.266.amzn2023", "aarch64"),
+            ("kernel", "6.1.140", "154.222.amzn2023", "x86_64"),
+            ("kernel-tools", "6.1.147", "172.266.amzn2023", "x86_64"),
+            ("kernel6.12-devel", "6.12.40", "64.114.amzn2023", "x86_64"),
+            ("kernel6.12", "6.12.40", "64.114.amzn2023", "x86_64"),
+            ("kernel6.18-devel", "6.18.1", "10.20.amzn2023", "x86_64"),
+        ],
+    );
+    let url = format!("file://{}/repository", workspace.path().display());
+    workspace.put(
+        "m.toml",
+        &format!(
+            "drivers = [\"9.1.0+driver\"]\n[[target]]\nname = \"amazonlinux2023\"\nkernels = {{ from = \"mirror\", urls = [{url:?}] }}\n"
+        ),
+    );
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 0"), "{report}");
+    let lines = lines(&workspace, "m.lock");
+    let images = lines.iter().map(|line| line["image"]["url"].as_str());
+    let images: Vec<Option<&str>> = images
+        .map(|url| url.map(|url| url.rsplit('/').next().unwrap()))
+        .collect();
+    assert_eq!(
+        images,
+        [
+            Some("kernel-6.1.147-172.266.amzn2023.x86_64.rpm"),
+            Some("kernel6.12-6.12.40-64.114.amzn2023.x86_64.rpm"),
+            None,
+        ]
+    );
+    // The same lock again: nothing has changed.
+    let report = workspace.run(&["lock", "--check", "m.toml"]);
+    assert!(report.starts_with("exit 0"), "{report}");
+}

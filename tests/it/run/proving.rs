@@ -2,6 +2,7 @@
 
 use std::process::Output;
 
+use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::event::ProofResult;
 use driverkit_matrix::failure::{FailureClass, Status};
 use serde_json::json;
@@ -237,7 +238,7 @@ fn bundle_contains_the_kernels_of_proofs() {
 
     // Without the kernel, the bundle is not complete, and an offline run says so.
     let name = format!("debs/linux-image-{RELEASE}-unsigned_6.1.1-1_amd64.deb");
-    driverkit_matrix::fs::remove_file(&grid.path(&name)).unwrap();
+    fs::remove_file(&grid.path(&name)).unwrap();
     let third = ["--cache", "third"];
     let (code, text) = say(&grid, &[&third[..], &export].concat());
     assert_eq!(code, 1, "{text}");
@@ -247,6 +248,50 @@ fn bundle_contains_the_kernels_of_proofs() {
     assert_eq!(code, 0, "{text}");
     assert!(text.contains(missing), "{text}");
     assert_eq!(proof(&grid).result, ProofResult::NotProven);
+}
+
+/// The indexes of mirrors name the package of a kernel with its digest, and the lock records it.
+#[test]
+fn kernel_package_of_a_lock_is_compared_with_its_digest() {
+    let grid = grid(&loaded(0));
+    crate::run::packages::by_list(&grid);
+    assert_eq!(grid.run(&[]).0, 0);
+    grid.jobs();
+    let lock = fs::read_to_string(&grid.path("matrix.lock")).unwrap();
+    let package = deb(&[("boot/vmlinuz-6.1.0-1-amd64", "another kernel")]);
+    let path = grid.path("debs/other.deb");
+    grid.write("debs/other.deb", &package);
+    let name = |sha256: Sha256| {
+        let image = json!({ "url": path, "sha256": sha256 });
+        let source = ",\"source\":";
+        assert!(lock.contains(source), "{lock}");
+        let lock = lock.replace(source, &format!(",\"image\":{image}{source}"));
+        grid.write("matrix.lock", lock);
+    };
+    name(Sha256::of("another file"));
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!((code, grid.jobs()), (0, Vec::new()), "{text}");
+    let report = proof(&grid);
+    assert_eq!(report.result, ProofResult::NotProven);
+    assert!(
+        report
+            .message
+            .contains("the package of the kernel is not available"),
+        "{report:?}"
+    );
+
+    name(Sha256::of(&package));
+    let (code, text) = grid.run(&["--prove", "all"]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.jobs(), ["prove"]);
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+    // The digest is enough to find the proof again.
+    fs::remove_file(&path).unwrap();
+    let (code, text) = grid.run(&["--prove", "all", "--offline"]);
+    assert_eq!((code, grid.jobs()), (0, Vec::new()), "{text}");
+    assert_eq!(proof(&grid).result, ProofResult::Loaded);
+    let lock = fs::read_to_string(&grid.path("matrix.lock")).unwrap();
+    assert!(lock.contains("other.deb"), "{lock}");
 }
 
 #[test]

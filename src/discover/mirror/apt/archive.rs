@@ -13,6 +13,7 @@ use crate::digest::Sha256;
 use crate::discover::decode;
 use crate::fetch::{ContentKind, FetchError, Fetcher, Probed, Request, Tried};
 use crate::kernel::{Architecture, Package};
+use crate::target::kernel_package_names;
 
 /// The maximum size of a `Release` file or a compressed index, in bytes.
 const MOST_BYTES: u64 = 128 << 20;
@@ -56,6 +57,26 @@ impl Index {
             host,
         }
     }
+
+    /// Returns the package of the kernel itself with these headers, if the index has it.
+    pub(super) fn image(&self, headers: &IndexPackage) -> Option<Box<Package>> {
+        let is_of_kernel = |package: &&IndexPackage, name: &str| {
+            package.name == name
+                && package.version == headers.version
+                && package.architecture == headers.architecture
+        };
+        let image = kernel_package_names(&headers.name)
+            .iter()
+            .find_map(|name| self.packages.iter().find(|one| is_of_kernel(one, name)));
+        image.map(|image| Box::new(self.package(image, None)))
+    }
+}
+
+/// Returns true if a package may contain a kernel, by its name.
+pub(super) fn is_image_name(name: &str) -> bool {
+    ["linux-image-", "linux-binary-"]
+        .iter()
+        .any(|start| name.starts_with(start))
 }
 
 /// Archives, and what to read from them.

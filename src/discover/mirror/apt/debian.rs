@@ -4,7 +4,7 @@
 use url::Url;
 
 use super::super::error::DiscoverMirrorError;
-use super::archive::{Archives, Index, Suite};
+use super::archive::{Archives, Index, Suite, is_image_name};
 use super::index::{self, IndexPackage, find};
 use super::{MirrorKernel, MirrorKernels, Question};
 use crate::fetch::Fetcher;
@@ -31,7 +31,11 @@ pub async fn discover(
         required: &required,
         // A machine of the other architecture can build a kernel with its own linux-kbuild.
         optional: &optional,
-        is_wanted: |name| name.starts_with("linux-headers-") || name.starts_with("linux-kbuild-"),
+        is_wanted: |name| {
+            name.starts_with("linux-headers-")
+                || name.starts_with("linux-kbuild-")
+                || is_image_name(name)
+        },
     };
     let mut found = MirrorKernels::default();
     let suites = archives.read(&mut found.notices).await?;
@@ -145,7 +149,7 @@ impl View<'_> {
             packages: wanted.into(),
             config_sha256: None,
             upstream: None,
-            image: None,
+            image: self.index.image(headers),
             source: "mirror".into(),
         })
     }

@@ -7,7 +7,7 @@ use std::slice;
 use url::Url;
 
 use super::super::error::DiscoverMirrorError;
-use super::archive::{Archives, Index, Suite};
+use super::archive::{Archives, Index, Suite, is_image_name};
 use super::index::{self, IndexPackage};
 use super::{MirrorKernel, MirrorKernels, Question};
 use crate::fetch::Fetcher;
@@ -33,7 +33,9 @@ pub async fn discover(
             question,
             required: slice::from_ref(architecture),
             optional: &[],
-            is_wanted: |name| name.starts_with("linux-") && name.contains("headers-"),
+            is_wanted: |name| {
+                (name.starts_with("linux-") && name.contains("headers-")) || is_image_name(name)
+            },
         };
         for suite in &archives.read(&mut found.notices).await? {
             if let Some(index) = suite.indexes.get(architecture) {
@@ -143,7 +145,7 @@ impl<'a> Name<'a> {
             packages: vec![index.package(headers, None), index.package(common, None)].into(),
             config_sha256: None,
             upstream: None,
-            image: None,
+            image: index.image(headers),
             source: "mirror".into(),
         };
         if let Some(target) = target_of(&kernel)

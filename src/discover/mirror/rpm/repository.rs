@@ -11,7 +11,7 @@ use super::index::{self, IndexFile, RpmPackage};
 use crate::discover::{Found, Listed, decode, new_kernel};
 use crate::fetch::{ContentKind, FetchError, Fetcher, Request};
 use crate::kernel::{Architecture, Package, PackageSet, TargetId};
-use crate::target::{self, RpmIndex, RpmName};
+use crate::target::{self, RpmIndex, RpmName, kernel_package_names};
 
 /// The maximum size of an index, in bytes.
 const MOST_BYTES: u64 = 512 << 20;
@@ -128,7 +128,8 @@ async fn read_index(
     };
     let path = file.path;
     parse(&url, bytes, move |bytes| {
-        let is_wanted = RpmIndex::is_header_name;
+        let is_wanted =
+            |name: &str| RpmIndex::is_header_name(name) || RpmIndex::is_image_name(name);
         if is_database {
             index::read_database(&path, &bytes, is_wanted)
         } else {
@@ -173,6 +174,39 @@ fn join(base: &str, path: &str) -> Option<String> {
     Some(url.into())
 }
 
+/// The packages of kernels, by name, version, release and architecture.
+struct Images(HashMap<[String; 4], RpmPackage>);
+
+impl Images {
+    /// Returns the header packages, and the packages of kernels.
+    fn partition(packages: Vec<RpmPackage>) -> (Vec<RpmPackage>, Self) {
+        let (headers, mut images): (Vec<_>, Vec<_>) = packages
+            .into_iter()
+            .partition(|package| RpmIndex::is_header_name(&package.name));
+        // As for headers, the order of the index does not matter.
+        images.sort_by(|left, right| right.path.cmp(&left.path));
+        let with_key = |package: RpmPackage| (Self::key(&package.name, &package), package);
+        (headers, Self(images.into_iter().map(with_key).collect()))
+    }
+
+    fn key(name: &str, package: &RpmPackage) -> [String; 4] {
+        let RpmPackage {
+            version,
+            release,
+            architecture,
+            ..
+        } = package;
+        [name, version, release, architecture].map(str::to_owned)
+    }
+
+    /// Returns the package of the kernel with these headers.
+    fn of(&self, headers: &RpmPackage) -> Option<&RpmPackage> {
+        let names = kernel_package_names(&headers.name);
+        let mut names = names.iter().map(|name| Self::key(name, headers));
+        names.find_map(|key| self.0.get(&key))
+    }
+}
+
 fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repository {
     let Asked {
         target: target_id,
@@ -184,6 +218,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
         let rest = package.architecture.strip_prefix(architecture.machine());
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("_v"))
     };
+    let (packages, images) = Images::partition(packages);
     let (mut common, headers): (Vec<_>, Vec<_>) = packages
         .into_iter()
         .partition(|package| package.architecture == "noarch");
@@ -265,6 +300,7 @@ fn kernels(asked: Asked<'_>, base: &str, packages: Vec<RpmPackage>) -> Repositor
             continue;
         };
         kernel.packages = all;
+        kernel.image = images.of(&package).and_then(of).map(Box::new);
         listed.found.push(Found {
             kernel: kernel.into(),
             published: package.built,
