@@ -128,7 +128,7 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
         doubts.append(doubts_of_part);
     }
     (
-        Names::of(&kernels, claims, are_all_asked),
+        Names::of(builds, &kernels, claims, are_all_asked),
         doubts.warnings().collect(),
     )
 }

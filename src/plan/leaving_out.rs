@@ -28,7 +28,7 @@ impl Plan {
         let names = &self.names;
         let is_there = |build: &Build, artifact: Artifact| {
             let own = LoaderName::of(&build.kernel);
-            let names = std::iter::once(&own).chain(names.published_alias(&build.kernel));
+            let names = std::iter::once(&own).chain(names.published_alias(build, artifact));
             names
                 .map(|name| build.path_for(name, artifact))
                 .all(|path| is_published(&path))

@@ -3,15 +3,20 @@
 //! Names are assigned over the whole plan, so that neither a filter nor a shard changes the result. A kernel whose own
 //! name equals the claimed name keeps it. Otherwise the kernel whose version appears unchanged in the name gets it,
 //! otherwise the first kernel in plan order.
+//!
+//! A file belongs to a driver version. So a kernel gets a name only for artifacts that the plan contains for it: if rules
+//! leave one out, the next kernel gets the name for that artifact.
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use rayon::prelude::*;
 
+use super::Build;
+use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::{Architecture, Identity, Kernel, TargetId};
 use crate::target::{self, LoaderName};
 
@@ -34,8 +39,19 @@ pub struct Alias {
 pub struct Names {
     /// The kernels with an alias, sorted by the hashes of the kernels' own names.
     named: Vec<Named>,
+    /// Artifacts for which another kernel got the name, because the plan does not contain the artifact of the kernel
+    /// that got it otherwise; sorted like `named`.
+    exceptions: Vec<Exception>,
     /// True if hosts request every kernel of the plan by its own name.
     are_all_asked: bool,
+}
+
+/// An artifact of a kernel with an alias that is assigned in its own way.
+#[derive(Clone, Debug)]
+struct Exception {
+    driver: DriverVersion,
+    artifact: Artifact,
+    named: Named,
 }
 
 /// A kernel with an alias.
@@ -72,6 +88,22 @@ impl<'a> Claim<'a> {
         (self.hash, &self.name, self.kernel.architecture)
     }
 
+    /// Returns the claim's alias if `winner` gets the name; `all` are the kernels that claim it.
+    fn named(&self, winner: &Arc<Kernel>, all: &[&Arc<Kernel>]) -> Named {
+        let is_winner = Arc::ptr_eq(self.kernel, winner);
+        let others = all.iter().copied();
+        let rivals = others.filter(|one| is_winner && !Arc::ptr_eq(one, self.kernel));
+        Named {
+            hash: hash(self.kernel.identity()),
+            kernel: Arc::clone(self.kernel),
+            alias: Alias {
+                name: self.name.clone(),
+                taken_by: (!is_winner).then(|| Arc::clone(winner)),
+                rivals: rivals.map(Arc::clone).collect(),
+            },
+        }
+    }
+
     /// Orders claims by the hash of the name, then by the name.
     fn order(&self, other: &Self) -> Ordering {
         self.key().cmp(&other.key())
@@ -80,8 +112,10 @@ impl<'a> Claim<'a> {
 
 impl Names {
     /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order.
-    /// `are_all_asked` is true if hosts request every kernel by its own name.
+    /// `are_all_asked` is true if hosts request every kernel by its own name. `builds` are those of the plan, sorted by
+    /// kernel.
     pub(super) fn of(
+        builds: &[Build],
         kernels: &[&Arc<Kernel>],
         mut claims: Vec<Claim<'_>>,
         are_all_asked: bool,
@@ -92,18 +126,31 @@ impl Names {
             .chunk_by(|left, right| left.order(right).is_eq())
             .collect();
         let mut named: Vec<Named> = Vec::with_capacity(claims.len());
+        let mut exceptions: Vec<Exception> = Vec::new();
+        let owner_of = |claims: &[Claim<'_>]| {
+            let is_owned = own.binary_search(&claims[0].hash).is_ok();
+            is_owned.then(|| owner_of(&claims[0], kernels)).flatten()
+        };
         // In parts, because collecting all at once would hold them in memory twice.
         for some in groups.chunks(DECIDED_AT_ONCE) {
             named.par_extend(some.par_iter().flat_map_iter(|claims| {
-                let is_owned = own.binary_search(&claims[0].hash).is_ok();
-                let owner = is_owned.then(|| owner_of(&claims[0], kernels));
-                let winner = owner.flatten().unwrap_or_else(|| best_of(claims));
+                let winner = owner_of(claims).unwrap_or_else(|| best_of(claims.iter()));
                 decided(claims, winner)
+            }));
+            exceptions.par_extend(some.par_iter().flat_map_iter(|claims| {
+                let owner = owner_of(claims);
+                let has_rivals = owner.is_some() || claims.len() > 1;
+                let winner = has_rivals.then(|| owner.unwrap_or_else(|| best_of(claims.iter())));
+                winner
+                    .map(|winner| exceptions_of(claims, winner, builds))
+                    .unwrap_or_default()
             }));
         }
         named.par_sort_unstable_by_key(|one| one.hash);
+        exceptions.sort_by_key(|one| one.named.hash);
         Self {
             named,
+            exceptions,
             are_all_asked,
         }
     }
@@ -114,30 +161,41 @@ impl Names {
         self.are_all_asked
     }
 
-    /// The alias of a kernel.
-    pub fn alias(&self, kernel: &Kernel) -> Option<&Alias> {
+    /// The alias of an artifact of a build.
+    pub fn alias(&self, build: &Build, artifact: Artifact) -> Option<&Alias> {
         if self.named.is_empty() {
             return None;
         }
-        let identity = kernel.identity();
+        let identity = build.kernel.identity();
         let hash = hash(identity);
+        let is_of = |named: &Named| named.kernel.identity() == identity;
+        let start = self.exceptions.partition_point(|one| one.named.hash < hash);
+        let mut same = self.exceptions[start..]
+            .iter()
+            .take_while(|one| one.named.hash == hash);
+        let exception = same.find(|one| {
+            one.artifact == artifact && one.driver == build.driver.version && is_of(&one.named)
+        });
+        if let Some(exception) = exception {
+            return Some(&exception.named.alias);
+        }
         let start = self.named.partition_point(|one| one.hash < hash);
         let mut same = self.named[start..]
             .iter()
             .take_while(|one| one.hash == hash);
-        let named = same.find(|one| one.kernel.identity() == identity)?;
+        let named = same.find(|one| is_of(one))?;
         Some(&named.alias)
     }
 
-    /// The alias of a kernel, unless another kernel got the name.
-    pub fn published_alias(&self, kernel: &Kernel) -> Option<&LoaderName> {
-        let alias = self.alias(kernel)?;
+    /// The alias of an artifact, unless another kernel got the name.
+    pub fn published_alias(&self, build: &Build, artifact: Artifact) -> Option<&LoaderName> {
+        let alias = self.alias(build, artifact)?;
         alias.taken_by.is_none().then_some(&alias.name)
     }
 
-    /// The other kernel that got the name by which the loader requests `kernel`.
-    pub fn taken_by(&self, kernel: &Kernel) -> Option<&Arc<Kernel>> {
-        self.alias(kernel)?.taken_by.as_ref()
+    /// The other kernel that got the name by which the loader requests the artifact.
+    pub fn taken_by(&self, build: &Build, artifact: Artifact) -> Option<&Arc<Kernel>> {
+        self.alias(build, artifact)?.taken_by.as_ref()
     }
 
     /// Returns true if another kernel got the alias of some kernel.
@@ -147,22 +205,50 @@ impl Names {
 }
 
 /// Returns the alias of each kernel that claims one name.
-fn decided(claims: &[Claim<'_>], winner: &Arc<Kernel>) -> impl Iterator<Item = Named> {
-    claims.iter().map(|claim| {
-        let kernel = claim.kernel;
-        let is_winner = Arc::ptr_eq(kernel, winner);
-        let others = claims.iter().map(|one| one.kernel);
-        let rivals = others.filter(|one| is_winner && !Arc::ptr_eq(one, kernel));
-        Named {
-            hash: hash(kernel.identity()),
-            kernel: Arc::clone(kernel),
-            alias: Alias {
-                name: claim.name.clone(),
-                taken_by: (!is_winner).then(|| Arc::clone(winner)),
-                rivals: rivals.map(Arc::clone).collect(),
-            },
+fn decided<'a>(
+    claims: &'a [Claim<'a>],
+    winner: &'a Arc<Kernel>,
+) -> impl Iterator<Item = Named> + 'a {
+    let claims = claims.iter();
+    let others: Vec<&Arc<Kernel>> = claims.clone().map(|claim| claim.kernel).collect();
+    claims.map(move |claim| claim.named(winner, &others))
+}
+
+/// Returns the artifacts that the plan does not contain for the winner of a name, but for other kernels that claim it.
+fn exceptions_of(claims: &[Claim<'_>], winner: &Arc<Kernel>, builds: &[Build]) -> Vec<Exception> {
+    let artifacts_of = |kernel: &Kernel| -> BTreeSet<(DriverVersion, Artifact)> {
+        let start = builds.partition_point(|build| build.kernel.identity() < kernel.identity());
+        let own = builds[start..]
+            .iter()
+            .take_while(|build| build.kernel.identity() == kernel.identity());
+        own.flat_map(|build| {
+            let artifacts = build.artifacts.iter();
+            artifacts.map(|artifact| (build.driver.version.clone(), *artifact))
+        })
+        .collect()
+    };
+    let of_winner = artifacts_of(winner);
+    let mut claimed: BTreeMap<(DriverVersion, Artifact), Vec<&Claim<'_>>> = BTreeMap::new();
+    for claim in claims {
+        for artifact in artifacts_of(claim.kernel) {
+            if !of_winner.contains(&artifact) {
+                claimed.entry(artifact).or_default().push(claim);
+            }
         }
-    })
+    }
+    let decided = claimed
+        .into_iter()
+        .flat_map(|((driver, artifact), claims)| {
+            let winner = best_of(claims.iter().copied());
+            let others: Vec<&Arc<Kernel>> = claims.iter().map(|claim| claim.kernel).collect();
+            let exceptions = claims.iter().map(|claim| Exception {
+                driver: driver.clone(),
+                artifact,
+                named: claim.named(winner, &others),
+            });
+            exceptions.collect::<Vec<_>>()
+        });
+    decided.collect()
 }
 
 /// Returns the sorted hashes of the own names of those kernels whose targets are in claimed names. Few claimed names
@@ -202,11 +288,14 @@ fn owner_of<'a>(claim: &Claim<'_>, kernels: &[&'a Arc<Kernel>]) -> Option<&'a Ar
     Some(kernels[position.ok()?])
 }
 
-/// Returns the first claimant whose version appears unchanged in the name, otherwise the first claimant.
-fn best_of<'a>(claims: &[Claim<'a>]) -> &'a Arc<Kernel> {
+/// Returns the first claimant whose version appears unchanged in the name, otherwise the first claimant. There is at
+/// least one.
+fn best_of<'a, 'b: 'a>(claims: impl IntoIterator<Item = &'a Claim<'b>>) -> &'b Arc<Kernel> {
     let is_exact = |claim: &&Claim<'_>| {
         let target = target::find(&claim.kernel.target);
         target.is_some_and(|target| target.has_exact_loader_name(claim.kernel))
     };
-    claims.iter().find(is_exact).unwrap_or(&claims[0]).kernel
+    let claims: Vec<&Claim<'_>> = claims.into_iter().collect();
+    let exact = claims.iter().copied().find(is_exact);
+    exact.unwrap_or(claims[0]).kernel
 }

@@ -270,7 +270,7 @@ impl Placing {
         if let Placement::WrittenInPlaceOf(other) = placement {
             self.tell_moved_name(build, &path, &other);
         }
-        let Some(alias) = self.names.alias(&build.kernel) else {
+        let Some(alias) = self.names.alias(build, artifact) else {
             return Ok(FurtherNames::default());
         };
         if let Some(kernel) = &alias.taken_by {

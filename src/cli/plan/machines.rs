@@ -131,8 +131,10 @@ fn build_json<'a>(build: &'a Build, names: &Names) -> BuildJson<'a> {
         gcc: settings.gcc.as_deref(),
         image: settings.image.as_deref(),
         download: download_json(kernel),
-        name_taken_by: names
-            .taken_by(kernel)
+        name_taken_by: build
+            .artifacts
+            .iter()
+            .find_map(|artifact| names.taken_by(build, *artifact))
             .map(|other| BuildId::of(&driver.version, other)),
     }
 }
@@ -214,9 +216,9 @@ pub(super) fn write_csv(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         let kernel = &build.kernel;
         let id = build.id();
         let asked = BuildNames::of(build, &plan.names).asked.join(" ");
-        let alias = plan.names.published_alias(kernel);
         for artifact in build.artifacts.iter() {
             let path = build.artifact_path(*artifact);
+            let alias = plan.names.published_alias(build, *artifact);
             let alias = alias.map(|name| build.path_for(name, *artifact));
             let alias = alias.unwrap_or_default();
             write_row(

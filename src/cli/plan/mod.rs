@@ -272,8 +272,10 @@ fn write_taken_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
         return Ok(());
     }
     let mut losers: BTreeMap<String, [String; 2]> = BTreeMap::new();
-    for build in &plan.builds {
-        if let Some(alias) = plan.names.alias(&build.kernel)
+    let builds = plan.builds.iter();
+    let artifacts = builds.flat_map(|build| build.artifacts.iter().map(move |one| (build, *one)));
+    for (build, artifact) in artifacts {
+        if let Some(alias) = plan.names.alias(build, artifact)
             && let Some(winner) = &alias.taken_by
         {
             let name = format!("{} {}", alias.name.target, alias.name.release);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -26,7 +25,8 @@ impl BuildNames {
     pub(super) fn of(build: &Build, names: &Names) -> Self {
         let asked = AskedNames::of(&build.kernel);
         let own = build.name_for(&LoaderName::of(&build.kernel));
-        let alias = names.published_alias(&build.kernel);
+        let mut artifacts = build.artifacts.iter();
+        let alias = artifacts.find_map(|artifact| names.published_alias(build, *artifact));
         let other = asked.other.or(asked.shared);
         let other = other.map(|name| build.name_for(&name));
         Self {
@@ -56,12 +56,14 @@ pub(super) fn write_count(output: &mut dyn Write, unasked: usize) -> io::Result<
 
 /// Writes a row for each kernel whose own name no host requests.
 pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()> {
-    let mut kernels: Vec<&Arc<Kernel>> = plan.builds.iter().map(|build| &build.kernel).collect();
     // Builds of one kernel are adjacent.
-    kernels.dedup_by(|right, left| right.identity() == left.identity());
+    let kernels = plan
+        .builds
+        .chunk_by(|left, right| left.kernel.identity() == right.kernel.identity());
     let mut rows = vec![["KERNEL", "REQUESTED AS", "PUBLISHED AS THAT"].map(str::to_owned)];
     let mut targets: BTreeMap<&str, [usize; 2]> = BTreeMap::new();
-    for kernel in kernels {
+    for builds in kernels {
+        let kernel = &builds[0].kernel;
         let asked = AskedNames::of(kernel);
         let [unasked, all] = targets.entry(kernel.target.as_str()).or_default();
         *all += 1;
@@ -72,8 +74,13 @@ pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()>
         let is_shared = asked.shared.is_some();
         let (name, state) = match asked.other.or(asked.shared) {
             Some(name) => {
-                let state = match plan.names.taken_by(kernel) {
-                    Some(winner) => format!("no, {winner} has the name"),
+                let state = match taken_by(&plan.names, builds) {
+                    Some((winner, free)) if free.is_empty() => {
+                        format!("no, {winner} has the name")
+                    }
+                    Some((winner, free)) => {
+                        format!("only for {}, else {winner} has the name", free.join(", "))
+                    }
                     None if is_shared => {
                         "no, other kernels are requested by the same name".to_owned()
                     }
@@ -101,4 +108,19 @@ pub(super) fn write_names(output: &mut dyn Write, plan: &Plan) -> io::Result<()>
         counts.push([(*target).to_owned(), all.to_string(), unasked.to_string()]);
     }
     write_columns(output, [false, true, true], &counts)
+}
+
+/// Returns the kernel that has the loader name of these builds of one kernel, and the driver versions for which they have
+/// the name themselves, because nothing is built for the other kernel.
+fn taken_by<'a>(names: &'a Names, builds: &'a [Build]) -> Option<(&'a Kernel, Vec<&'a str>)> {
+    let winner_of = |build: &'a Build| {
+        let mut artifacts = build.artifacts.iter();
+        artifacts.find_map(|artifact| names.taken_by(build, *artifact))
+    };
+    let winner = builds.iter().find_map(winner_of)?;
+    let free = builds.iter().filter(|build| winner_of(build).is_none());
+    Some((
+        winner,
+        free.map(|build| build.driver.version.as_str()).collect(),
+    ))
 }

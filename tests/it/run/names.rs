@@ -223,3 +223,63 @@ fn an_artifacts_own_name_wins_over_an_alias_of_another() {
     let owner = "one/x86_64/debian_6.1.1-1-amd64_1".to_owned();
     assert_eq!(taken(&grid, "out"), [(BACKPORT.to_owned(), Some(owner))]);
 }
+
+/// A file belongs to a driver version: where a rule leaves out the kernel that has the name, the other one gets it.
+#[test]
+fn a_name_is_free_for_a_driver_that_is_not_built_for_its_kernel() {
+    let (grid, kernels) = grid();
+    for rule in [
+        "kernel = \"*deb13*\"\ndriver = \"two\"",
+        "kernel = \"*deb13*\"\ndriver = \"two\"\nartifact = \"module\"",
+    ] {
+        let matrix = grid.matrix(&[]).replace(
+            "kernels = []",
+            &format!("kernels = [{}]", kernels.join(", ")),
+        );
+        let matrix = matrix
+            .replace("drivers = [\"one\"]", "drivers = [\"one\", \"two\"]")
+            .replace(
+                "[defaults]",
+                "[driver.\"two\"]\nsource = { path = \"driver\" }\nmodule_name = \"scap\"\n\n[defaults]",
+            );
+        grid.write_matrix(&format!(
+            "{matrix}\n[[exclude]]\n{rule}\nreason = \"does not compile\"\n"
+        ));
+        let rules = [(BACKPORT, "deb12"), (STABLE, "deb13")].map(|(build, suite)| {
+            let copies = json!({ "copies": { "module.ko": grid.path(&format!("{suite}.ko")) } });
+            let of_two = build.replace("one/", "two/");
+            [build, &of_two].map(|build| self::rule(&format!("module {build}"), &copies))
+        });
+        grid.fake(&rules.concat());
+        let out = if rule.contains("artifact") { "a" } else { "b" };
+        let (code, text) = grid.run(&["--out", out]);
+        assert_eq!(code, 0, "{text}");
+        let of_two = |id: &str| id.replace("one/", "two/");
+        assert_eq!(
+            taken(&grid, out),
+            [
+                (BACKPORT.to_owned(), Some(STABLE.to_owned())),
+                (of_two(BACKPORT), None),
+                (STABLE.to_owned(), None),
+            ]
+        );
+        for (name, suite) in [(NAME.to_owned(), "deb13"), (of_two(NAME), "deb12")] {
+            let module = module(&format!("6.1.1+{suite}-amd64"));
+            assert_eq!(
+                fs::read(&grid.path(&format!("{out}/{name}"))).unwrap(),
+                module
+            );
+        }
+        // A filter changes nothing.
+        let output = grid
+            .program(&["plan", "matrix.toml", "--names", "--driver", "two"])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains("yes"), "{text}");
+        let output = grid.program(&["plan", "matrix.toml", "--names"]).output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        let state = "only for two, else debian 6.1.1+deb13-amd64 #1 amd64 has the name";
+        assert!(text.contains(state), "{text}");
+    }
+}
