@@ -3,9 +3,10 @@
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
+use serde_json::json;
 
 use crate::run::{MODULE, NOTHING};
-use support::grid::{Grid, RELEASE, module};
+use support::grid::{Grid, RELEASE, module, rule};
 use support::server::Server;
 
 #[test]
@@ -130,4 +131,31 @@ fn the_loader_name_is_an_alias_unless_a_kernel_has_that_name() {
             .all(|build| build.artifacts[0].aliases.is_empty())
     );
     assert_eq!(manifest.builds.len(), 2);
+}
+
+/// Versions before outcomes had a checksum also kept failures of full disks and killed compilers. Such failures are done
+/// again, whatever they say; those of this version are kept.
+#[test]
+fn kept_failure_of_an_early_version_is_done_again() {
+    let grid = Grid::new();
+    let log = "/build/main.c:1:2: error: 'lost_name' undeclared\n";
+    grid.fake(&[rule("module *", &json!({ "code": 1, "log": log }))]);
+    assert_eq!(grid.run(&[]).0, 1);
+    grid.fake(&[]);
+    assert_eq!(grid.run(&[]).0, 1);
+    assert!(grid.statuses().iter().all(|one| *one != Status::Built));
+    let mut healed = 0;
+    let folders = std::fs::read_dir(grid.path("cache/outcomes/v1")).unwrap();
+    let files = folders.flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap());
+    for file in files.map(|file| file.unwrap().path()) {
+        let text = fs::read_to_string(&file).unwrap();
+        if text.contains("lost_name") {
+            std::fs::write(&file, text.lines().next().unwrap()).unwrap();
+            healed += 1;
+        }
+    }
+    assert_eq!(healed, 1);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert_eq!(grid.statuses(), [Status::Built]);
 }
