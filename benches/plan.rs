@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use driverkit_matrix::diagnostic::SourceFile;
-use driverkit_matrix::discover::lock::{self, Asked, Lock, RefreshRules};
+use driverkit_matrix::discover::lock::{self, Asked, AskedSource, Lock, RefreshRules};
 use driverkit_matrix::discover::{self, Discovered, SharedLists};
 use driverkit_matrix::kernel::{Kernel, PackageSet};
 use driverkit_matrix::matrix::{self, Matrix};
@@ -38,6 +38,7 @@ fn prepare() -> (tempfile::TempDir, Matrix, Lock) {
         limits: kernels.limits(),
         takes: &|kernel, first_seen| entry.asks_for(kernel, first_seen),
         is_literal: false,
+        sources: &AskedSource::all(kernels),
     };
     let rules = RefreshRules {
         today: lock::today(),

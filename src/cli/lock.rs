@@ -308,6 +308,8 @@ struct DoubtJson<'a> {
     target: &'a TargetId,
     series: String,
     architecture: Architecture,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    source: Option<&'a str>,
     before: usize,
     now: usize,
 }
@@ -357,6 +359,7 @@ fn write_json(output: &mut dyn Write, all: &[Refreshed]) -> io::Result<()> {
                         target: &doubt.target,
                         series: doubt.series.to_string(),
                         architecture: doubt.architecture,
+                        source: doubt.source.as_deref(),
                         before: doubt.before,
                         now: doubt.now,
                     })

@@ -126,13 +126,22 @@ pub async fn discover_each(
     let mut discovered = Discovered::default();
     let mut kernels = Vec::new();
     let mut failures = Vec::new();
-    for source in &entry.kernels.get_ref().sources {
+    let sources = entry.kernels.get_ref();
+    for (source, name) in sources.sources.iter().zip(sources.names()) {
         match ask(entry, source, context).await {
             Ok(listed) => {
                 discovered.notices.extend(listed.notices);
                 discovered.skipped.extend(listed.skipped);
                 discovered.configs.extend(listed.configs);
-                kernels.push(listed.found.into_iter().map(|one| one.kernel).collect());
+                let is_numbered = *name != *source.get_ref().kind.name();
+                let found = listed.found.into_iter().map(|one| {
+                    let mut kernel = one.kernel;
+                    if is_numbered {
+                        Arc::make_mut(&mut kernel).source = Arc::clone(&name);
+                    }
+                    kernel
+                });
+                kernels.push(found.collect());
             }
             Err(error) => failures.push(error),
         }

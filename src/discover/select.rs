@@ -73,18 +73,24 @@ pub(super) fn from_shared(
     }
 }
 
-/// Keeps the `count` newest kernels of each target, architecture and flavour. For Amazon Linux, each upstream line
-/// counts separately too, because it maintains several lines in parallel (`kernel6.12-devel`).
+/// The kernels of which `latest = N` keeps the N newest: those of a target, architecture and flavour, for Amazon Linux
+/// also of an upstream line.
+pub(super) type LatestGroup = (TargetId, Architecture, String, Option<[u32; 2]>);
+
+/// Returns the group of a kernel. For Amazon Linux, each upstream line counts separately, because it maintains several
+/// lines in parallel (`kernel6.12-devel`).
+pub(super) fn latest_group(kernel: &Kernel) -> LatestGroup {
+    let flavour = flavour_of(&kernel.target, kernel.release.as_str()).to_owned();
+    let has_lines = kernel.target.as_str().starts_with("amazonlinux2");
+    let [major, minor, _] = kernel.release.numbers();
+    let line = has_lines.then_some([major, minor]);
+    (kernel.target.clone(), kernel.architecture, flavour, line)
+}
+
+/// Keeps the `count` newest kernels of each group.
 pub(super) fn keep_latest(found: &mut Vec<Found>, count: usize) {
-    let group = |one: &Found| {
-        let kernel = &one.kernel;
-        let flavour = flavour_of(&kernel.target, kernel.release.as_str()).to_owned();
-        let has_lines = kernel.target.as_str().starts_with("amazonlinux2");
-        let [major, minor, _] = kernel.release.numbers();
-        let line = has_lines.then_some([major, minor]);
-        (kernel.target.clone(), kernel.architecture, flavour, line)
-    };
-    let mut keyed: Vec<_> = found.drain(..).map(|one| (group(&one), one)).collect();
+    let with_group = |one: Found| (latest_group(&one.kernel), one);
+    let mut keyed: Vec<_> = found.drain(..).map(with_group).collect();
     keyed.sort_by(|(left_group, left), (right_group, right)| {
         let (left, right) = (&left.kernel, &right.kernel);
         left_group

@@ -39,7 +39,11 @@ pub(crate) fn warn_of_doubts(context: &Context, refreshed: &Refreshed) -> bool {
             series => series,
         };
         rows.push([
-            format!("  {label}"),
+            match (&doubt.source, &doubt.place) {
+                (None, _) => format!("  {label}"),
+                (Some(source), None) => format!("  {label}: {source}"),
+                (Some(source), Some(place)) => format!("  {label}: {source} ({place})"),
+            },
             doubt.target.to_string(),
             series,
             doubt.architecture.to_string(),

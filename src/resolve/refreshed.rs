@@ -11,7 +11,9 @@ use super::availability::Unavailable;
 use super::sources::{discovered_entries, source_digest};
 use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
-use crate::discover::lock::{self, Asked, Changes, Lock, LockedKernel, RefreshRules, State};
+use crate::discover::lock::{
+    self, Asked, AskedSource, Changes, Listing, Lock, LockedKernel, RefreshRules, State,
+};
 use crate::discover::{DiscoverError, Discovered};
 use crate::kernel::Kernel;
 use crate::matrix::{Matrix, Pattern, TargetEntry};
@@ -79,14 +81,48 @@ pub(crate) struct Found {
 }
 
 /// Returns the selection of a `[[target]]`.
-fn asked_by<'a>(entry: &'a TargetEntry, takes: &'a dyn Fn(&Kernel, Date) -> bool) -> Asked<'a> {
+fn asked_by<'a>(
+    entry: &'a TargetEntry,
+    takes: &'a dyn Fn(&Kernel, Date) -> bool,
+    sources: &'a [AskedSource<'a>],
+) -> Asked<'a> {
     Asked {
         label: &entry.label,
         source: source_digest(entry),
         limits: entry.kernels.get_ref().limits(),
         takes,
         is_literal: entry.name.get_ref().is_literal(),
+        sources,
     }
+}
+
+/// Moves kernels to the `[[target]]`s that list them now.
+fn follow_listed(
+    lock: &mut Lock,
+    entries: &[&TargetEntry],
+    answers: &[(Discovered, Vec<DiscoverError>)],
+) {
+    let read = entries.iter().zip(answers);
+    let read: Vec<_> = read
+        .filter(|(_, (_, failures))| failures.is_empty())
+        .map(|(entry, (discovered, _))| {
+            let takes = |kernel: &Kernel, first_seen| entry.asks_for(kernel, first_seen);
+            (
+                entry,
+                takes,
+                AskedSource::all(entry.kernels.get_ref()),
+                &*discovered.kernels,
+            )
+        })
+        .collect();
+    let listings: Vec<Listing<'_>> = read
+        .iter()
+        .map(|(entry, takes, sources, kernels)| Listing {
+            asked: asked_by(entry, takes, sources),
+            kernels,
+        })
+        .collect();
+    lock.follow_listed(&listings);
 }
 
 impl Refresh<'_> {
@@ -97,10 +133,15 @@ impl Refresh<'_> {
             .iter()
             .map(|entry| |kernel: &Kernel, first_seen| entry.asks_for(kernel, first_seen))
             .collect();
+        let sources: Vec<_> = all
+            .iter()
+            .map(|entry| AskedSource::all(entry.kernels.get_ref()))
+            .collect();
         let asked: Vec<Asked<'_>> = all
             .iter()
             .zip(&takes)
-            .map(|(entry, takes)| asked_by(entry, takes))
+            .zip(&sources)
+            .map(|((entry, takes), sources)| asked_by(entry, takes, sources))
             .collect();
         lock.follow(&asked);
     }
@@ -120,6 +161,7 @@ impl Refresh<'_> {
             keep_gone_days: settings.keep_gone_days,
             accepted: self.options.accepted,
         };
+        follow_listed(&mut lock, entries, &answers);
         let mut changes = Vec::new();
         let mut configs = BTreeMap::new();
         let mut notices = Vec::new();
@@ -133,7 +175,8 @@ impl Refresh<'_> {
             configs.append(&mut discovered.configs);
             skipped.append(&mut discovered.skipped);
             let takes = |kernel: &Kernel, first_seen| entry.asks_for(kernel, first_seen);
-            let own = &asked_by(entry, &takes);
+            let sources = AskedSource::all(entry.kernels.get_ref());
+            let own = &asked_by(entry, &takes, &sources);
             let is_silent = failures.len() == entry.kernels.get_ref().sources.len();
             if failures.is_empty() {
                 let change = lock.refresh(own, discovered.kernels, &rules);

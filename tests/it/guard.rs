@@ -1,5 +1,8 @@
 //! Tests of the loss guard of `lock`, through the binary: what happens if a source names fewer kernels than before.
 
+mod moves;
+mod sources;
+
 use serde_json::{Value, json};
 use support::workspace::Workspace;
 

@@ -5,96 +5,37 @@
 //! left in the last nights and were not replaced. The lock keeps gone kernels with the day on which they left. So small
 //! losses add up, and no other record is needed.
 //!
-//! Distributions delete kernels all the time. Two cases do not count as a loss: a few old kernels of a group that has
-//! newer ones, and whole interim lines (Ubuntu's 5.13, a backport of Debian) once a newer line exists.
+//! If a `[[target]]` has several sources, each of them is judged too: its kernels are those that record it. Otherwise a
+//! source that grows would hide the loss of another one. Only kernels that no source lists are lost.
+//!
+//! Distributions delete kernels all the time. Three cases do not count as a loss: a few old kernels of a group that has
+//! newer ones, whole interim lines (Ubuntu's 5.13, a backport of Debian) once a newer line exists, and kernels for which
+//! newer ones have left no room within `latest`.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
+use super::doubt::{Doubt, without_repetition};
+use super::latest::{Latest, order};
 use super::refresh::RefreshRules;
 use super::{Asked, LockedKernel, State};
-use crate::discover::lists::{current_id, in_current_names};
-use crate::discover::select;
-use crate::kernel::{Architecture, Kernel, TargetId};
-use crate::matrix::Pattern;
+use crate::kernel::{Architecture, Kernel, KernelId, TargetId};
 use crate::target::{self, Series};
 
 /// How many old kernels a group that has newer ones may lose, independent of the percentage.
 const FEW: usize = 2;
 
-/// A series that lost more kernels than the rules accept. An empty series stands for the whole target.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Doubt {
-    /// The target.
-    pub target: TargetId,
-    /// The series, or the release that several series have in common.
-    pub series: Series,
-    /// The architecture.
-    pub architecture: Architecture,
-    /// The number of kernels before the loss, with those that left in the last nights and were not replaced.
-    pub before: usize,
-    /// The number of kernels that the source lists now.
-    pub now: usize,
-}
-
-impl Doubt {
-    /// Whether a pattern of `--accept-shrink` matches this doubt: by target, by release (`el8`, `oracle8`), by series
-    /// (`jammy 5.15`), or by target and series. The case of letters does not matter, and targets may have the names
-    /// that lists use (`PhotonOS`).
-    pub fn is_meant_by(&self, pattern: &Pattern) -> bool {
-        let (target, series) = (self.target.as_str(), self.series.to_string());
-        let names = [
-            target,
-            &self.series.release,
-            &series,
-            &format!("{target} {series}"),
-        ]
-        .map(str::to_ascii_lowercase);
-        let lower = in_current_names(pattern.as_str()).parse::<Pattern>();
-        let patterns = [Some(pattern), lower.as_ref().ok()];
-        let mut patterns = patterns.into_iter().flatten();
-        patterns.any(|pattern| {
-            let mut names = names.iter().filter(|name| !name.is_empty());
-            names.any(|name| pattern.matches_name(name))
-        })
-    }
-
-    /// Returns the shortest name that matches only this doubt. For a release of Oracle Linux this is its name in kernel
-    /// lists, such as `oracle8`.
-    pub fn name(&self) -> String {
-        let release = &self.series.release;
-        let is_of_lists = current_id(release) == self.target.as_str();
-        match (release.as_str(), self.series.line.as_str()) {
-            ("", "") => self.target.to_string(),
-            (release, "") if is_of_lists => release.to_owned(),
-            _ => format!("{} {}", self.target, self.series),
-        }
-    }
-
-    fn covers(&self, group: &Group) -> bool {
-        (&self.target, &self.series, self.architecture) == (&group.0, &group.1, group.2)
-    }
-}
-
-type Group = (TargetId, Series, Architecture);
+/// Kernels that are judged together: the target, the series, the architecture, and the position of the source. A
+/// position of `None` stands for all sources.
+type Group = (TargetId, Series, Architecture, Option<usize>);
 
 /// Whether a kernel counts. An entry that never enters a plan does not count as a loss.
 pub(super) fn counts(kernel: &Kernel, is_literal: bool) -> bool {
     (is_literal || target::unknown_target(kernel).is_none())
         && target::no_kernel_package(kernel).is_none()
-}
-
-/// Returns the groups that a kernel belongs to: its target, its release and its series.
-fn groups_of(kernel: &Kernel) -> BTreeSet<Group> {
-    let series = target::series_of(kernel);
-    [Series::default(), series.without_line(), series]
-        .into_iter()
-        .map(|series| (kernel.target.clone(), series, kernel.architecture))
-        .collect()
 }
 
 /// The kernels before and after a source was read.
@@ -107,14 +48,56 @@ pub(super) struct Night<'a> {
     pub(super) is_found: &'a [bool],
     pub(super) present: &'a [LockedKernel],
     pub(super) came: &'a [Arc<Kernel>],
-    /// Whether the matrix limits the source in another way than before. If so, only the loss of a whole target is in
-    /// doubt.
+    /// Whether the matrix limits the source in another way than before, which may explain a loss. If so, only the loss
+    /// of a whole target is in doubt.
     pub(super) is_limited_anew: bool,
 }
 
 impl Night<'_> {
     fn counts(&self, kernel: &Kernel) -> bool {
         counts(kernel, self.asked.is_literal)
+    }
+
+    /// Returns the groups that a kernel belongs to: its target, its release and its series, for all sources and for
+    /// each source that lists it.
+    fn groups_of(&self, kernel: &Kernel) -> BTreeSet<Group> {
+        let series = target::series_of(kernel);
+        let sources = self.asked.sources_to_judge(kernel);
+        let sources: Vec<Option<usize>> = sources.map(Some).chain([None]).collect();
+        let of_series = |series: Series| {
+            let one = (kernel.target.clone(), series, kernel.architecture);
+            let sources = sources.iter();
+            sources.map(move |source| (one.0.clone(), one.1.clone(), one.2, *source))
+        };
+        [Series::default(), series.without_line(), series]
+            .into_iter()
+            .flat_map(of_series)
+            .collect()
+    }
+
+    fn doubt(&self, group: &Group, count: &Count<'_>) -> Doubt {
+        let (target, series, architecture, source) = group;
+        let source = source.map(|position| &self.asked.sources[position]);
+        Doubt {
+            target: target.clone(),
+            series: series.clone(),
+            architecture: *architecture,
+            source: source.map(|source| source.name.to_string()),
+            place: source
+                .and_then(|source| Some(source.source.kind.place(*architecture)?.to_owned())),
+            before: count.before,
+            now: count.now,
+        }
+    }
+
+    /// Whether a doubt is about a group of the kernel.
+    fn covers(&self, doubt: &Doubt, kernel: &Kernel) -> bool {
+        let groups = self.groups_of(kernel);
+        groups.iter().any(|(target, series, architecture, source)| {
+            let source = source.map(|position| &*self.asked.sources[position].name);
+            (&doubt.target, &doubt.series, doubt.architecture) == (target, series, *architecture)
+                && doubt.source.as_deref() == source
+        })
     }
 }
 
@@ -129,6 +112,8 @@ pub(super) enum Verdict {
     Believed,
     /// The kernel is missing, and a newer line has replaced its interim line.
     Replaced,
+    /// The kernel is missing, and `latest` excludes it, because of newer kernels.
+    Displaced,
     /// The kernel is missing, and the user accepted the loss.
     Accepted,
 }
@@ -141,6 +126,9 @@ pub(super) struct Judged {
     pub(super) accepted: BTreeSet<usize>,
     /// One verdict for each kernel of the lock.
     pub(super) verdicts: Vec<Verdict>,
+    /// New kernels that are listed only because newer ones are missing that are not believed to be gone: `latest`
+    /// excludes them.
+    pub(super) slid: BTreeSet<KernelId>,
 }
 
 /// The numbers of kernels in a group.
@@ -148,6 +136,8 @@ pub(super) struct Judged {
 struct Count<'a> {
     /// Kernels in the lock, and those that left in the last nights and were not replaced.
     before: usize,
+    /// Kernels that are missing, and those that left in the last nights and were not replaced.
+    lost: usize,
     now: usize,
     came: usize,
     /// The newest kernel that is present.
@@ -160,20 +150,15 @@ fn newer<'a>(one: Option<&'a Kernel>, other: &'a Kernel) -> Option<&'a Kernel> {
     one.filter(|one| order(one, other).is_gt()).or(Some(other))
 }
 
-/// Compares two kernels of a target by the rules of their distribution.
-fn order(left: &Kernel, right: &Kernel) -> Ordering {
-    select::compare(&left.target, &left.release, &right.release)
-        .then_with(|| left.version.cmp(&right.version))
-}
-
 /// Judges a night.
 pub(super) fn judge(night: &Night<'_>) -> Judged {
     let mut judged = Judged {
         doubts: Vec::new(),
         accepted: BTreeSet::new(),
         verdicts: vec![Verdict::None; night.old.len()],
+        slid: BTreeSet::new(),
     };
-    let missing: Vec<usize> = (0..night.old.len())
+    let mut missing: Vec<usize> = (0..night.old.len())
         .filter(|&position| {
             let state = night.old[position].state;
             !night.is_found[position] && !matches!(state, State::Gone(_))
@@ -182,32 +167,43 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
     if missing.is_empty() {
         return judged;
     }
-    let newest = newest_lines(night);
-    let (replaced, missing): (Vec<usize>, Vec<usize>) = missing
-        .into_iter()
-        .partition(|&position| is_replaced(&night.old[position].kernel, &newest));
-    for &position in &replaced {
-        judged.verdicts[position] = Verdict::Replaced;
-    }
+    let replaced = replaced(night, &missing);
+    let present = || night.present.iter().map(|locked| &*locked.kernel);
+    let listed = Latest::of(night.asked.sources, present());
+    missing.retain(|&position| {
+        let kernel = &night.old[position].kernel;
+        let verdict = if listed.excludes(kernel) {
+            Verdict::Displaced
+        } else if replaced.contains(&position) {
+            Verdict::Replaced
+        } else {
+            return true;
+        };
+        judged.verdicts[position] = verdict;
+        false
+    });
+    let slid_below = |missing: &[usize]| -> BTreeSet<KernelId> {
+        let missing = missing.iter().map(|&position| &*night.old[position].kernel);
+        let all = Latest::of(night.asked.sources, present().chain(missing));
+        let came = night.came.iter();
+        came.filter(|kernel| all.excludes(kernel) && !listed.excludes(kernel))
+            .map(|kernel| kernel.id())
+            .collect()
+    };
+    let slid = slid_below(&missing);
     let mut groups: BTreeMap<Group, Count<'_>> = BTreeMap::new();
     for &position in &missing {
         let kernel = &night.old[position].kernel;
-        for group in groups_of(kernel) {
+        for group in night.groups_of(kernel) {
             let count = groups.entry(group).or_default();
             count.newest_missing = newer(count.newest_missing, kernel);
         }
     }
-    count(night, &judged.verdicts, &mut groups);
+    count(night, &judged.verdicts, &slid, &mut groups);
     let all = groups
         .iter()
         .filter(|(group, count)| is_doubtful(night, &groups, group, count))
-        .map(|((target, series, architecture), count)| Doubt {
-            target: target.clone(),
-            series: series.clone(),
-            architecture: *architecture,
-            before: count.before,
-            now: count.now,
-        });
+        .map(|(group, count)| night.doubt(group, count));
     let (mut doubts, mut dispelled): (Vec<Doubt>, Vec<Doubt>) = (Vec::new(), Vec::new());
     for doubt in all {
         let patterns = night.rules.accepted.iter().enumerate();
@@ -222,12 +218,8 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
     }
     // A user who accepts the loss of a series accepts the loss of its kernels, also in the count for the whole target.
     for &position in &missing {
-        let groups = groups_of(&night.old[position].kernel);
-        let is_of = |doubts: &[Doubt]| {
-            groups
-                .iter()
-                .any(|group| doubts.iter().any(|doubt| doubt.covers(group)))
-        };
+        let kernel = &night.old[position].kernel;
+        let is_of = |doubts: &[Doubt]| doubts.iter().any(|doubt| night.covers(doubt, kernel));
         judged.verdicts[position] = if is_of(&dispelled) {
             Verdict::Accepted
         } else if is_of(&doubts) {
@@ -239,67 +231,102 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
     let is_open = |doubt: &Doubt| {
         missing.iter().any(|&position| {
             judged.verdicts[position] == Verdict::Doubted
-                && groups_of(&night.old[position].kernel)
-                    .iter()
-                    .any(|group| doubt.covers(group))
+                && night.covers(doubt, &night.old[position].kernel)
         })
     };
     doubts.retain(is_open);
+    missing.retain(|&position| judged.verdicts[position] == Verdict::Doubted);
+    if !slid.is_empty() && !missing.is_empty() {
+        judged.slid = slid_below(&missing);
+    }
     judged.doubts = without_repetition(&doubts);
     judged
 }
 
-/// Returns the newest line of each target and architecture that is present.
-fn newest_lines<'a>(night: &Night<'a>) -> BTreeMap<(&'a TargetId, Architecture), [u32; 2]> {
-    let mut newest = BTreeMap::new();
-    for locked in night.present {
-        let kernel = &locked.kernel;
-        let [major, minor, _] = kernel.release.numbers();
-        let line = newest
-            .entry((&kernel.target, kernel.architecture))
-            .or_default();
-        *line = [major, minor].max(*line);
-    }
-    newest
+/// A line of a target and architecture.
+type Line<'a> = (&'a TargetId, Architecture, [u32; 2]);
+
+fn line_of(kernel: &Kernel) -> Line<'_> {
+    let [major, minor, _] = kernel.release.numbers();
+    (&kernel.target, kernel.architecture, [major, minor])
 }
 
-/// Whether a missing kernel belongs to an interim line, and a newer line exists.
-fn is_replaced(kernel: &Kernel, newest: &BTreeMap<(&TargetId, Architecture), [u32; 2]>) -> bool {
-    let [major, minor, _] = kernel.release.numbers();
-    let newest = newest.get(&(&kernel.target, kernel.architecture));
-    newest.is_some_and(|newest| *newest > [major, minor]) && target::series_of(kernel).is_interim
+/// Returns which missing kernels belong to an interim line that is gone as a whole, while a newer line exists.
+fn replaced(night: &Night<'_>, missing: &[usize]) -> BTreeSet<usize> {
+    let present = || night.present.iter().map(|locked| &*locked.kernel);
+    let mut newest: BTreeMap<(&TargetId, Architecture), [u32; 2]> = BTreeMap::new();
+    for kernel in present() {
+        let (target, architecture, line) = line_of(kernel);
+        let newest = newest.entry((target, architecture)).or_default();
+        *newest = line.max(*newest);
+    }
+    let series_of = |position: usize| target::series_of(&night.old[position].kernel);
+    let is_outdated = |position: &&usize| {
+        let (target, architecture, line) = line_of(&night.old[**position].kernel);
+        let newest = newest.get(&(target, architecture));
+        newest.is_some_and(|newest| *newest > line) && series_of(**position).is_interim
+    };
+    let outdated: Vec<usize> = missing.iter().filter(is_outdated).copied().collect();
+    let lines: BTreeSet<Line<'_>> = outdated
+        .iter()
+        .map(|position| line_of(&night.old[*position].kernel))
+        .collect();
+    // Only few kernels are of these lines, and telling the series of all would take long.
+    let of_lines = present().filter(|kernel| lines.contains(&line_of(kernel)));
+    let still_there: BTreeSet<_> = of_lines
+        .map(|kernel| (line_of(kernel), target::series_of(kernel)))
+        .collect();
+    outdated
+        .into_iter()
+        .filter(|position| {
+            let line = line_of(&night.old[*position].kernel);
+            !still_there.contains(&(line, series_of(*position)))
+        })
+        .collect()
 }
 
 /// Counts the kernels of groups that lost at least one.
-fn count<'a>(night: &Night<'a>, verdicts: &[Verdict], groups: &mut BTreeMap<Group, Count<'a>>) {
-    let targets: BTreeSet<TargetId> = groups.keys().map(|(target, _, _)| target.clone()).collect();
+fn count<'a>(
+    night: &Night<'a>,
+    verdicts: &[Verdict],
+    slid: &BTreeSet<KernelId>,
+    groups: &mut BTreeMap<Group, Count<'a>>,
+) {
+    let targets: BTreeSet<TargetId> = groups.keys().map(|(target, ..)| target.clone()).collect();
     let is_judged = |kernel: &Kernel| targets.contains(&kernel.target) && night.counts(kernel);
     let mut add = |kernel: &'a Kernel, change: &dyn Fn(&mut Count<'a>)| {
         if is_judged(kernel) {
-            for group in groups_of(kernel) {
+            for group in night.groups_of(kernel) {
                 if let Some(count) = groups.get_mut(&group) {
                     change(count);
                 }
             }
         }
     };
-    for locked in night.present {
-        let kernel = &*locked.kernel;
+    let is_slid = |kernel: &Kernel| !slid.is_empty() && slid.contains(&kernel.id());
+    let present = night.present.iter().map(|locked| &*locked.kernel);
+    for kernel in present.filter(|kernel| !is_slid(kernel)) {
         add(kernel, &|count| {
             count.now += 1;
             count.newest = newer(count.newest, kernel);
         });
     }
-    for kernel in night.came {
+    for kernel in night.came.iter().filter(|kernel| !is_slid(kernel)) {
         add(kernel, &|count| count.came += 1);
     }
-    for (locked, verdict) in night.old.iter().zip(verdicts) {
+    let old = night.old.iter().zip(verdicts).zip(night.is_found);
+    for ((locked, verdict), is_found) in old {
         let is_before = match locked.state {
             State::Gone(day) => !locked.is_settled && is_recent(night.rules, day),
-            State::Confirmed | State::Unconfirmed(_) => *verdict != Verdict::Replaced,
+            State::Confirmed | State::Unconfirmed(_) => {
+                !matches!(verdict, Verdict::Replaced | Verdict::Displaced)
+            }
         };
         if is_before {
-            add(&locked.kernel, &|count| count.before += 1);
+            add(&locked.kernel, &|count| {
+                count.before += 1;
+                count.lost += usize::from(!is_found);
+            });
         }
     }
 }
@@ -310,56 +337,30 @@ fn is_recent(rules: &RefreshRules<'_>, day: Date) -> bool {
     day > rules.today.saturating_sub(nights.days())
 }
 
-/// Settles one gone kernel for each new kernel of the same release: a suite that replaces its kernels loses none. New
-/// kernels settle the losses of this night first. `gone` contains kernels in the state gone, `came` contains new
-/// kernels.
-pub(super) fn settle<'a>(
-    gone: &mut [LockedKernel],
-    came: impl Iterator<Item = &'a Kernel>,
-    today: Date,
-) {
-    let release_of = |kernel: &Kernel| -> Group {
-        let series = target::series_of(kernel).without_line();
-        (kernel.target.clone(), series, kernel.architecture)
-    };
-    let mut news: BTreeMap<Group, usize> = BTreeMap::new();
-    if gone.iter().all(|locked| locked.is_settled) {
-        return;
-    }
-    for kernel in came {
-        *news.entry(release_of(kernel)).or_default() += 1;
-    }
-    for is_tonight in [true, false] {
-        for locked in gone.iter_mut() {
-            let left_tonight = matches!(locked.state, State::Gone(day) if day == today);
-            if locked.is_settled || left_tonight != is_tonight {
-                continue;
-            }
-            if let Some(count @ 1..) = news.get_mut(&release_of(&locked.kernel)) {
-                *count -= 1;
-                locked.is_settled = true;
-            }
-        }
-    }
-}
-
 fn is_doubtful(
     night: &Night<'_>,
     groups: &BTreeMap<Group, Count<'_>>,
-    (target, series, architecture): &Group,
+    (target, series, architecture, source): &Group,
     count: &Count<'_>,
 ) -> bool {
     if night.is_limited_anew {
-        return count.now == 0 && *series == Series::default();
+        return count.now == 0 && *series == Series::default() && source.is_none();
     }
-    let is_line = !series.line.is_empty();
+    let is_line = !series.line.is_empty() && !series.release.is_empty();
     // New kernels in other lines of the release offset the loss: suites replace their kernels all the time.
-    let came = match groups.get(&(target.clone(), series.without_line(), *architecture)) {
+    let release = (
+        target.clone(),
+        series.without_line(),
+        *architecture,
+        *source,
+    );
+    let came = match groups.get(&release) {
         Some(release) if is_line => release.came.saturating_sub(count.came),
         _ => 0,
     };
     let before = count.before;
-    let lost = before.saturating_sub(count.now + came);
+    // A kernel that the source does not list any more is not lost if another source lists it.
+    let lost = before.saturating_sub(count.now + came).min(count.lost);
     // The loss of a single kernel matters only for a whole target, not for a release or series.
     if lost == 0 || lost == 1 && *series != Series::default() {
         return false;
@@ -372,22 +373,4 @@ fn is_doubtful(
         return false;
     }
     count.now == 0 || lost as u64 * 100 > before as u64 * u64::from(night.rules.max_shrink_percent)
-}
-
-/// Removes a doubt if a doubt about the whole target or the whole release reports the same numbers.
-fn without_repetition(doubts: &[Doubt]) -> Vec<Doubt> {
-    let says_the_same = |doubt: &Doubt, other: &Doubt| {
-        let is_wider =
-            other.series == Series::default() || other.series == doubt.series.without_line();
-        doubt != other
-            && is_wider
-            && doubt.series != Series::default()
-            && (&doubt.target, doubt.architecture) == (&other.target, other.architecture)
-            && (doubt.before, doubt.now) == (other.before, other.now)
-    };
-    let kept = doubts
-        .iter()
-        .filter(|doubt| !doubts.iter().any(|other| says_the_same(doubt, other)))
-        .cloned();
-    kept.collect()
 }

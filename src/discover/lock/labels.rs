@@ -5,10 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::civil::Date;
+use toml::Spanned;
 
 use super::Lock;
 use crate::digest::Sha256;
 use crate::kernel::Kernel;
+use crate::matrix::{KernelSources, Source};
 
 /// The kernels that a `[[target]]` asks for.
 #[derive(Clone, Copy)]
@@ -25,6 +27,47 @@ pub struct Asked<'a> {
     pub takes: &'a dyn Fn(&Kernel, Date) -> bool,
     /// Whether kernels of targets without rules are included, because the matrix names the target.
     pub is_literal: bool,
+    /// Its sources, in the order of the matrix.
+    pub sources: &'a [AskedSource<'a>],
+}
+
+/// A source of a `[[target]]`.
+#[derive(Clone, Debug)]
+pub struct AskedSource<'a> {
+    /// The name by which kernels record the source: see [`crate::matrix::KernelSources::names`].
+    pub name: Arc<str>,
+    /// The source.
+    pub source: &'a Source,
+}
+
+impl<'a> AskedSource<'a> {
+    /// Returns the sources of a `[[target]]`.
+    pub fn all(kernels: &'a KernelSources) -> Vec<Self> {
+        let sources = kernels.sources.iter().map(Spanned::get_ref);
+        let named = kernels.names().into_iter().zip(sources);
+        named.map(|(name, source)| Self { name, source }).collect()
+    }
+
+    /// Whether the source listed a kernel when the kernel was last listed.
+    pub(super) fn lists(&self, kernel: &Kernel) -> bool {
+        kernel.source.split(", ").any(|name| *name == *self.name)
+    }
+}
+
+impl Asked<'_> {
+    /// Returns the positions of the sources of a kernel; none if the `[[target]]` has a single source.
+    pub(super) fn sources_to_judge(&self, kernel: &Kernel) -> impl Iterator<Item = usize> {
+        let count = self.sources.len();
+        let positions = if count > 1 { 0..count } else { 0..0 };
+        positions.filter(|position| self.sources[*position].lists(kernel))
+    }
+
+    /// Returns the positions of the sources whose new kernels can replace this one. If no source is known, `None`
+    /// stands for any.
+    pub(super) fn sources_to_settle(&self, kernel: &Kernel) -> Vec<Option<usize>> {
+        let known: Vec<Option<usize>> = self.sources_to_judge(kernel).map(Some).collect();
+        if known.is_empty() { vec![None] } else { known }
+    }
 }
 
 impl std::fmt::Debug for Asked<'_> {

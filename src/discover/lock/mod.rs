@@ -8,10 +8,14 @@
 
 mod combine;
 mod configs;
+mod doubt;
 mod format;
+mod gone;
 mod guard;
 mod labels;
+mod latest;
 mod merge;
+mod moves;
 mod partly;
 mod refresh;
 mod stream;
@@ -31,9 +35,10 @@ use crate::fs::FileError;
 use crate::kernel::{Kernel, Package};
 
 pub use configs::{ConfigFile, config_path};
+pub use doubt::Doubt;
 pub use format::{VERSION, place_of_kernel};
-pub use guard::Doubt;
-pub use labels::Asked;
+pub use labels::{Asked, AskedSource};
+pub use moves::Listing;
 pub use refresh::{Changes, RefreshRules};
 
 /// The kernels that discovery found for the sources of one matrix.

@@ -1,8 +1,9 @@
 //! Updates a lock if only some sources of a `[[target]]` could be read.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use super::latest::Latest;
 use super::{Asked, Changes, Lock, LockedKernel, RefreshRules, State};
 use crate::kernel::{Kernel, KernelId};
 
@@ -30,18 +31,19 @@ impl Lock {
         rules: &RefreshRules<'_>,
     ) -> Changes {
         let label = asked.label;
-        let found: std::collections::HashSet<KernelId> =
-            discovered.iter().map(|kernel| kernel.id()).collect();
+        let found: HashSet<KernelId> = discovered.iter().map(|kernel| kernel.id()).collect();
         let kept: HashMap<KernelId, State> = self
             .known_of(asked)
             .map(|locked| (locked.kernel.id(), locked.state))
             .filter(|(id, _)| !found.contains(id))
             .collect();
-        for locked in &self.kernels {
-            if *locked.label == *label && kept.contains_key(&locked.kernel.id()) {
-                discovered.push(Arc::clone(&locked.kernel));
-            }
-        }
+        let missing = self
+            .kernels
+            .iter()
+            .filter(|locked| *locked.label == *label && kept.contains_key(&locked.kernel.id()));
+        let missing: Vec<Arc<Kernel>> = missing.map(|locked| Arc::clone(&locked.kernel)).collect();
+        self.drop_slid(asked, &mut discovered, &missing);
+        discovered.extend(missing);
         let source = self.sources.get(label).copied();
         let limits = self.limits.get(label).copied();
         let mut changes = self.refresh(asked, discovered, rules);
@@ -60,5 +62,23 @@ impl Lock {
             }
         }
         changes
+    }
+
+    /// Drops new kernels that `latest` would exclude if their source also listed the missing kernels.
+    fn drop_slid(
+        &self,
+        asked: &Asked<'_>,
+        discovered: &mut Vec<Arc<Kernel>>,
+        missing: &[Arc<Kernel>],
+    ) {
+        let listed = discovered.clone();
+        let listed = || listed.iter().map(|kernel| &**kernel);
+        let alone = Latest::of(asked.sources, listed());
+        let missing = missing.iter().map(|kernel| &**kernel);
+        let all = Latest::of(asked.sources, listed().chain(missing));
+        let known: HashSet<KernelId> = self.known_of(asked).map(|one| one.kernel.id()).collect();
+        discovered.retain(|kernel| {
+            known.contains(&kernel.id()) || alone.excludes(kernel) || !all.excludes(kernel)
+        });
     }
 }

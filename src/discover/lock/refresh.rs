@@ -1,13 +1,13 @@
 //! Updates a lock with the kernels that a source lists.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use jiff::ToSpan as _;
 use jiff::civil::Date;
 use rayon::prelude::*;
 
-use super::guard::{self, Doubt, Night, Verdict};
+use super::doubt::Doubt;
+use super::guard::{self, Night, Verdict};
 use super::{Asked, Lock, LockedKernel, State};
 use crate::kernel::{Kernel, KernelId, Package};
 use crate::matrix::Pattern;
@@ -21,7 +21,8 @@ pub struct RefreshRules<'a> {
     pub max_shrink_percent: u32,
     /// How many days a kernel stays in the lock after it left its source.
     pub keep_gone_days: u32,
-    /// How many nights a kernel that left, and was not replaced, still counts as present before the loss.
+    /// How many nights a kernel that left, and was not replaced, still counts as present before the loss. It stays in
+    /// the lock for at least that long.
     pub shrink_nights: u32,
     /// Targets and series whose losses are all accepted.
     pub accepted: &'a [Pattern],
@@ -103,7 +104,7 @@ impl Lock {
             is_found: vec![false; old.len()],
             old,
             came: Vec::new(),
-            returned: HashSet::new(),
+            returned: HashMap::new(),
             present: Vec::with_capacity(discovered.len()),
             changes: Changes::default(),
         };
@@ -127,25 +128,25 @@ impl Lock {
     }
 }
 
-struct Refresh<'a> {
-    label: Arc<str>,
-    asked: &'a Asked<'a>,
+pub(super) struct Refresh<'a> {
+    pub(super) label: Arc<str>,
+    pub(super) asked: &'a Asked<'a>,
     /// The kernels of other `[[target]]`s, sorted by identity.
-    others: Vec<LockedKernel>,
+    pub(super) others: Vec<LockedKernel>,
     /// How many kernels of `old` and of `others` sort before the current kernel.
-    reached: usize,
-    reached_others: usize,
-    rules: &'a RefreshRules<'a>,
+    pub(super) reached: usize,
+    pub(super) reached_others: usize,
+    pub(super) rules: &'a RefreshRules<'a>,
     /// The kernels of this `[[target]]` in the lock before the refresh, sorted by identity.
-    old: Vec<LockedKernel>,
+    pub(super) old: Vec<LockedKernel>,
     /// Whether each kernel of `old` is done: it was found again, renamed or dropped.
-    is_found: Vec<bool>,
+    pub(super) is_found: Vec<bool>,
     /// The positions in `present` of kernels that were not in the lock.
-    came: Vec<usize>,
-    /// New kernels that are gone kernels under another name.
-    returned: HashSet<KernelId>,
-    present: Vec<LockedKernel>,
-    changes: Changes,
+    pub(super) came: Vec<usize>,
+    /// New kernels that are gone kernels under another name, each with the position of the gone kernel in `old`.
+    pub(super) returned: HashMap<KernelId, usize>,
+    pub(super) present: Vec<LockedKernel>,
+    pub(super) changes: Changes,
 }
 
 impl Refresh<'_> {
@@ -250,15 +251,15 @@ impl Refresh<'_> {
                 self.changes.came.push(Arc::clone(&new.kernel));
                 continue;
             };
-            let old = &self.old[old];
-            keep_digests(&old.kernel, &mut new.kernel);
-            new.first_seen = old.first_seen;
-            if matches!(old.state, State::Gone(_)) {
+            let before = &self.old[old];
+            keep_digests(&before.kernel, &mut new.kernel);
+            new.first_seen = before.first_seen;
+            if matches!(before.state, State::Gone(_)) {
                 self.changes.came.push(Arc::clone(&new.kernel));
-                self.returned.insert(new.kernel.id());
+                self.returned.insert(new.kernel.id(), old);
                 continue;
             }
-            let pair = (Arc::clone(&old.kernel), Arc::clone(&new.kernel));
+            let pair = (Arc::clone(&before.kernel), Arc::clone(&new.kernel));
             self.changes.renamed.push(pair);
         }
     }
@@ -277,6 +278,7 @@ impl Refresh<'_> {
                 self.changes.went.push(Arc::clone(&locked.kernel));
             }
         }
+        let is_limited_otherwise = is_limited_anew && !self.has_same_lists();
         let judged = guard::judge(&Night {
             rules: self.rules,
             asked: self.asked,
@@ -284,10 +286,11 @@ impl Refresh<'_> {
             is_found: &self.is_found,
             present: &self.present,
             came: &self.changes.came,
-            is_limited_anew,
+            is_limited_anew: is_limited_otherwise,
         });
         self.changes.doubts = judged.doubts;
         self.changes.accepted = judged.accepted;
+        self.drop_slid(&judged.slid);
         for (locked, verdict) in self.old.iter().zip(judged.verdicts) {
             if verdict == Verdict::None {
                 continue;
@@ -302,12 +305,14 @@ impl Refresh<'_> {
                     }
                     self.changes.unconfirmed.push(kernel);
                 }
-                Verdict::Believed | Verdict::Replaced if is_limited_anew => {
+                Verdict::Believed | Verdict::Replaced | Verdict::Displaced
+                    if is_limited_otherwise || is_limited_anew && verdict == Verdict::Displaced =>
+                {
                     self.changes.narrowed += 1;
                     self.changes.went.push(kernel);
                     continue;
                 }
-                Verdict::Believed | Verdict::Replaced | Verdict::Accepted => {
+                Verdict::Believed | Verdict::Replaced | Verdict::Displaced | Verdict::Accepted => {
                     locked.state = State::Gone(self.rules.today);
                     locked.is_settled = verdict != Verdict::Believed;
                     self.changes.went.push(kernel);
@@ -316,31 +321,6 @@ impl Refresh<'_> {
             self.present.push(locked);
         }
         self.keep_gone();
-    }
-
-    /// Keeps kernels that left recently, and settles those that new kernels replace.
-    fn keep_gone(&mut self) {
-        let days = i64::from(self.rules.keep_gone_days).days();
-        let first_day = self.rules.today.saturating_sub(days);
-        let gone = self.old.iter().zip(&self.is_found).filter(
-            |(locked, is_found)| matches!(locked.state, State::Gone(day) if !**is_found && day >= first_day),
-        );
-        let gone: Vec<LockedKernel> = gone.map(|(locked, _)| locked.clone()).collect();
-        let is_gone = |locked: &LockedKernel| matches!(locked.state, State::Gone(_));
-        let (mut all, present): (Vec<_>, Vec<_>) = std::mem::take(&mut self.present)
-            .into_iter()
-            .partition(is_gone);
-        self.present = present;
-        all.extend(gone);
-        all.sort_by(|left, right| left.key().cmp(&right.key()));
-        let is_return = |kernel: &Kernel| {
-            let same = |locked: &LockedKernel| locked.kernel.identity().cmp(&kernel.identity());
-            self.old.binary_search_by(same).is_ok() || self.returned.contains(&kernel.id())
-        };
-        let came = self.changes.came.iter().map(|kernel| &**kernel);
-        let new = came.filter(|kernel| !is_return(kernel));
-        guard::settle(&mut all, new, self.rules.today);
-        self.present.extend(all);
     }
 }
 
@@ -389,7 +369,7 @@ fn difference(before: &Kernel, after: &Kernel) -> Difference {
 
 /// Returns the names of a kernel's files if one of them contains a version. Flatcar's disk image has the same name in
 /// all releases.
-fn versioned_names(kernel: &Kernel) -> Option<String> {
+pub(super) fn versioned_names(kernel: &Kernel) -> Option<String> {
     let names = kernel.packages.file_names();
     let tells_version = |name: &str| {
         let stem = name.split('.').next().unwrap_or(name);

@@ -147,6 +147,19 @@ impl SourceKind {
         }
     }
 
+    /// Returns the URL or path of the list of an architecture, as it is written in the matrix. A mirror has none.
+    pub fn place(&self, architecture: Architecture) -> Option<&str> {
+        let place = match self {
+            Self::Crawler(lists) => {
+                let mut lists = lists.iter();
+                &lists.find(|(one, _)| *one == architecture)?.1
+            }
+            Self::Driverkit { place, .. } | Self::Csv(place) | Self::Text(place) => place,
+            Self::Mirror(_) => return None,
+        };
+        Some(&place.get_ref().written)
+    }
+
     /// Returns true if the source can contain several of the targets that `pattern` matches.
     pub fn names_targets(&self, pattern: &Pattern) -> bool {
         match self {
@@ -174,6 +187,22 @@ impl KernelSources {
 }
 
 impl KernelSources {
+    /// Returns the names by which kernels record their sources, in the order of the file: the kind, from the second
+    /// source of a kind on with its number (`csv`, `mirror`, `csv 2`).
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let kinds = self.sources.iter().map(|one| one.get_ref().kind.name());
+        let mut seen: Vec<&str> = Vec::with_capacity(self.sources.len());
+        kinds
+            .map(|kind| {
+                seen.push(kind);
+                match seen.iter().filter(|one| **one == kind).count() {
+                    1 => kind.into(),
+                    number => format!("{kind} {number}").into(),
+                }
+            })
+            .collect()
+    }
+
     /// Returns a digest of the settings that limit the sources besides names, URLs, `match` and `exclude`: their
     /// kinds, suites and flavours, `since` and `latest`.
     pub fn limits(&self) -> Sha256 {
