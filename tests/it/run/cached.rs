@@ -150,7 +150,7 @@ fn kept_failure_of_an_early_version_is_done_again() {
     for file in files.map(|file| file.unwrap().path()) {
         let text = fs::read_to_string(&file).unwrap();
         if text.contains("lost_name") {
-            std::fs::write(&file, text.lines().next().unwrap()).unwrap();
+            fs::write(&file, text.lines().next().unwrap()).unwrap();
             healed += 1;
         }
     }
