@@ -201,6 +201,14 @@ impl PendingFile {
         self.keep_as(&path)
     }
 
+    /// Renames the file to its final name without waiting for the disk: for files that can be recreated, and whose
+    /// readers notice a wrong content.
+    pub fn keep_unsynced(self) -> Result<(), FileError> {
+        let path = self.path;
+        let kept = self.file.persist(&path).map(drop);
+        kept.map_err(|error| FileError::of("rename to", path)(error.error))
+    }
+
     /// Makes the content durable and renames the file to `path`, which must be on the same file system. Creates the
     /// directory of `path` if it does not exist.
     pub fn keep_as(self, path: &Path) -> Result<(), FileError> {

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::index;
 use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
@@ -115,6 +116,10 @@ pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
         } else {
             named.extend(contents(&outcome));
         }
+    }
+    if cleaned.outcomes > 0 {
+        // It would only keep its space; the next run writes one without the removed outcomes.
+        fs::remove_file(&index::path(root))?;
     }
     for blob in files(&root.join("blobs"))? {
         let digest = blob

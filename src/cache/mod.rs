@@ -5,6 +5,7 @@
 //! digest.
 
 mod clean;
+mod index;
 mod outcome;
 mod verify;
 

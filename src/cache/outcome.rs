@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::index::Index;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::Failure;
 use crate::fs::{self, FileError, Lock, OpenFolder};
@@ -166,19 +167,24 @@ impl KeptOutcome {
 const BEFORE_INPUTS: &[u8] = b"{\"inputs\":";
 const NO_INPUTS: &[u8] = b"{\"step\":\"\",\"fields\":[]}";
 
-/// Parses the outcome of a step with known inputs; returns `None` if the bytes do not begin with these inputs or do not
-/// match the checksum. The inputs are the largest part of an outcome, so comparing them is faster than parsing them.
-fn with_inputs(inputs: &KeyBuilder, text: &[u8]) -> Option<Outcome> {
+/// Returns the line of an outcome with known inputs without these; `None` if the bytes do not begin with these inputs
+/// or do not match the checksum. The inputs are the largest part of an outcome, so comparing them is faster than parsing
+/// them.
+fn without_inputs(inputs: &KeyBuilder, text: &[u8]) -> Option<Vec<u8>> {
     let (line, has_checksum) = checked_line(text).ok()?;
     if !has_checksum {
         return None;
     }
     let after = line.strip_prefix(BEFORE_INPUTS)?;
     let after = after.strip_prefix(serde_json::to_vec(inputs).ok()?.as_slice())?;
-    let short = [BEFORE_INPUTS, NO_INPUTS, after].concat();
+    Some([BEFORE_INPUTS, NO_INPUTS, after].concat())
+}
+
+/// Parses a line without inputs.
+fn with_inputs(inputs: &KeyBuilder, short: &[u8]) -> Option<Outcome> {
     Some(Outcome {
         inputs: inputs.clone(),
-        ..serde_json::from_slice(&short).ok()?
+        ..serde_json::from_slice(short).ok()?
     })
 }
 
@@ -219,6 +225,7 @@ fn read_short(folder: &OpenFolder, path: &Path) -> io::Result<Vec<u8>> {
 pub struct Outcomes {
     folder: Arc<OpenFolder>,
     shared: Option<Arc<dyn Shared>>,
+    index: Option<Arc<Index>>,
 }
 
 impl std::fmt::Debug for Outcomes {
@@ -233,6 +240,7 @@ impl Outcomes {
         Self {
             folder: Arc::new(OpenFolder::new(store_root.join(FOLDER))),
             shared: None,
+            index: None,
         }
     }
 
@@ -241,6 +249,23 @@ impl Outcomes {
         Self {
             shared: store.shared().cloned(),
             ..Self::new(store.root())
+        }
+    }
+
+    /// Begins a look-up of many outcomes by [`Self::find_with`], which uses and updates the index of the store in
+    /// directory `store_root`, until [`Self::end_look_up`]. A shared store gets the texts of all outcomes, which the index
+    /// does not have.
+    #[must_use]
+    pub fn begin_look_up(mut self, store_root: &Path) -> Self {
+        let begin = || Arc::new(Index::begin(store_root, self.folder()));
+        self.index = self.shared.is_none().then(begin);
+        self
+    }
+
+    /// Ends the look-up: from now on, all outcomes are read from their own files, as they are at that time.
+    pub fn end_look_up(&self) {
+        if let Some(index) = &self.index {
+            index.end();
         }
     }
 
@@ -267,9 +292,20 @@ impl Outcomes {
         key: Sha256,
         inputs: &KeyBuilder,
     ) -> Result<Option<Outcome>, FileError> {
-        self.find_by(key, |text| {
-            with_inputs(inputs, text).or_else(|| believed(key, text))
-        })
+        let index = self.index.as_deref();
+        let indexed = index.and_then(|index| index.find(key));
+        if let Some(outcome) = indexed.and_then(|short| with_inputs(inputs, &short)) {
+            return Ok(Some(outcome));
+        }
+        let read = |text: &[u8]| {
+            let short = without_inputs(inputs, text)?;
+            let outcome = with_inputs(inputs, &short)?;
+            if let Some(index) = index {
+                index.add(key, &short);
+            }
+            Some(outcome)
+        };
+        self.find_by(key, |text| read(text).or_else(|| believed(key, text)))
     }
 
     fn find_by(
@@ -307,13 +343,15 @@ impl Outcomes {
 
     /// Stores an outcome under the key of its inputs and replaces an earlier one.
     pub fn put(&self, outcome: &Outcome) -> Result<(), FileError> {
-        let path = self.path(outcome.inputs.key());
+        let key = outcome.inputs.key();
+        let path = self.path(key);
         let mut text = serde_json::to_vec(outcome)
             .map_err(|error| FileError::of("write", &path)(io::Error::other(error)))?;
         let checksum = serde_json::json!({ "sha256": Sha256::of(&text) });
         text.extend(format!("\n{checksum}\n").into_bytes());
+        self.change(key);
         fs::write(&path, &text)?;
-        self.share(outcome.inputs.key(), &text);
+        self.share(key, &text);
         Ok(())
     }
 
@@ -322,7 +360,14 @@ impl Outcomes {
         if let Some(shared) = &self.shared {
             shared.forget_outcome(key);
         }
+        self.change(key);
         fs::remove_file(&self.path(key))
+    }
+
+    fn change(&self, key: Sha256) {
+        if let Some(index) = &self.index {
+            index.change(key);
+        }
     }
 
     /// Waits until no other run works on the step with these inputs; blocks the thread. Each kind of step has separate

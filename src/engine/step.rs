@@ -22,7 +22,7 @@ use crate::engine::stop::{Stop, StopReason};
 use crate::engine::work::{Done, Work};
 
 /// The maximum number of outcomes held in memory because several consecutive builds request them.
-const SHARED_OUTCOMES: usize = 4096;
+const SHARED_OUTCOMES: usize = 256;
 
 /// The cached outcomes that are retried: `--retry`, `rebuild`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -291,8 +291,13 @@ impl StepRunner {
         Ok(self.usable(inputs, key, found))
     }
 
-    /// Ends the phase in which [`Self::find_shared`] may be called, and drops the outcomes that it holds.
-    pub(crate) fn forget_shared(&self) {
+    /// Ends the look-up, the phase in which [`Self::find_shared`] may be called; drops the outcomes that it holds.
+    pub(crate) fn end_look_up(&self) {
+        self.outcomes.end_look_up();
+        self.forget_shared();
+    }
+
+    fn forget_shared(&self) {
         self.shared.clear();
     }
 

@@ -107,7 +107,7 @@ impl Builds {
 
     /// Ends the cache look-up: clears the state of kernels that driver versions share.
     pub(crate) fn forget_shared(&self) {
-        self.engine.steps.forget_shared();
+        self.engine.steps.end_look_up();
         self.checks.forget();
         self.artifacts.forget();
         self.inputs.clear();

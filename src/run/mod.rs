@@ -96,7 +96,9 @@ pub struct Run {
 impl Run {
     /// Looks up each build of a plan in the cache; opens no connection and starts no jobs.
     pub fn look_up(parts: Parts, settings: RunSettings, plan: &Plan) -> Self {
-        let steps = steps(&parts);
+        let steps = steps(&parts, |outcomes| {
+            outcomes.begin_look_up(parts.store.root())
+        });
         if settings.retry.compiles_again() {
             steps.retry(settings.retry.clone());
         }
@@ -374,15 +376,15 @@ fn builds_of(parts: Parts, settings: &RunSettings, plan: &Plan, steps: StepRunne
     Builds::new(engine, parts.toolchains, placing, signing, unpack_slots)
 }
 
-fn steps(parts: &Parts) -> StepRunner {
-    let outcomes = Outcomes::of(&parts.store);
+fn steps(parts: &Parts, prepare: impl FnOnce(Outcomes) -> Outcomes) -> StepRunner {
+    let outcomes = prepare(Outcomes::of(&parts.store));
     StepRunner::new(outcomes, &parts.run_id, parts.stop.clone())
 }
 
 /// Returns the steps of one build, each with the inputs of its key and its known result; opens no connection and starts
 /// no jobs. If a step has no known outcome, the steps that depend on it cannot be named and are missing from the list.
 pub fn explain(parts: Parts, settings: &RunSettings, plan: &Plan, build: &Build) -> Vec<Asked> {
-    let steps = steps(&parts).with_trace();
+    let steps = steps(&parts, std::convert::identity).with_trace();
     let builds = builds_of(parts, settings, plan, steps);
     // The future is ready at once, because no work may start.
     let _ = builds.ask_only(build).now_or_never();

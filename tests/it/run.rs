@@ -11,6 +11,7 @@ mod downloads;
 mod failures;
 mod flatcar;
 mod incomplete;
+mod index;
 mod known;
 mod merge;
 mod named;

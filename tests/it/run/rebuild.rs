@@ -51,7 +51,8 @@ fn state(grid: &Grid) -> Vec<(std::path::PathBuf, Vec<u8>)> {
             let path = entry.path().to_owned();
             let is_own = path.to_string_lossy().contains(".driverkit-matrix/rebuilt");
             let is_lock = path.to_string_lossy().contains("lock");
-            if entry.file_type().is_file() && !is_own && !is_lock {
+            let is_index = path.ends_with("outcomes/index-1");
+            if entry.file_type().is_file() && !is_own && !is_lock && !is_index {
                 files.push((path.clone(), fs::read(&path).unwrap()));
             }
         }

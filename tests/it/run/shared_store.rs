@@ -89,7 +89,12 @@ fn second_machine_finds_what_the_first_built() {
 #[test]
 fn existing_results_of_a_machine_are_shared_as_well() {
     let grid = Grid::new();
-    assert_eq!(grid.run(&["--cache", "cache-a", "--out", "out-a"]).0, 0);
+    for _ in 0..2 {
+        assert_eq!(grid.run(&["--cache", "cache-a", "--out", "out-a"]).0, 0);
+        // So that the second run has an index.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert!(grid.path("cache-a/outcomes/index-1").is_file());
     assert_eq!(run(&grid, "a", &["--store-trusted"]).0, 0);
     grid.jobs();
     assert_eq!(run(&grid, "b", &["--store-trusted"]).0, 0);
