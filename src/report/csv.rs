@@ -4,7 +4,9 @@
 //! Fields contain text from compilers and distributions; a `'` is put before one that a spreadsheet would take for a
 //! formula.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
+use std::path::PathBuf;
 
 use ::csv::{Terminator, WriterBuilder};
 
@@ -67,52 +69,56 @@ pub fn write_csv(manifest: &Manifest, writer: impl Write) -> io::Result<()> {
     writer.flush()
 }
 
-fn row(build: &BuildRecord, artifact: &ArtifactReport) -> [String; COLUMNS.len()] {
-    fn text(value: Option<impl ToString>) -> String {
-        value.map(|value| value.to_string()).unwrap_or_default()
+fn row<'a>(build: &'a BuildRecord, artifact: &'a ArtifactReport) -> [Cow<'a, str>; COLUMNS.len()] {
+    fn text<'a>(value: Option<impl ToString>) -> Cow<'a, str> {
+        value
+            .map(|value| value.to_string().into())
+            .unwrap_or_default()
+    }
+    fn word(value: Option<&(impl AsRef<str> + ?Sized)>) -> Cow<'_, str> {
+        value.map(|value| value.as_ref().into()).unwrap_or_default()
+    }
+    fn path(value: Option<&PathBuf>) -> Cow<'_, str> {
+        value.map(|path| path.to_string_lossy()).unwrap_or_default()
     }
     let failure = artifact.failure.as_ref();
     let toolchain = build.toolchain.as_ref();
     let signature = artifact.signature.as_ref();
+    let double = artifact.double.as_ref();
     // A probe has no symbols of the kernel.
     let proof = artifact.proof.as_ref();
     let module_tree = build.tree.filter(|_| artifact.artifact == Artifact::Module);
     [
-        build.target.to_string(),
-        build.kernel_release.to_string(),
-        build.kernel_version.to_string(),
-        build.architecture.to_string(),
-        build.driver_version.to_string(),
-        artifact.artifact.to_string(),
-        artifact.status.to_string(),
+        build.target.as_str().into(),
+        build.kernel_release.as_str().into(),
+        build.kernel_version.as_str().into(),
+        build.architecture.as_str().into(),
+        build.driver_version.as_str().into(),
+        artifact.artifact.as_str().into(),
+        artifact.status.as_str().into(),
         text(failure.map(|failure| failure.class)),
         text(failure.map(|failure| failure.phase)),
         text(failure.and_then(|failure| failure.first_error.as_ref())),
-        text(failure.map(|Failure { message, .. }| message)),
-        text(artifact.path.as_ref().map(|path| path.display())),
+        word(failure.map(|Failure { message, .. }| message)),
+        path(artifact.path.as_ref()),
         text(artifact.sha256),
         text(artifact.size_bytes),
-        text(artifact.vermagic.as_ref()),
-        text(artifact.srcversion.as_ref()),
+        word(artifact.vermagic.as_ref()),
+        word(artifact.srcversion.as_ref()),
         text(artifact.key),
-        text(toolchain.map(|toolchain| &toolchain.gcc_wanted)),
-        text(toolchain.map(|toolchain| &toolchain.gcc_used)),
-        text(toolchain.map(|toolchain| &toolchain.image)),
+        word(toolchain.map(|toolchain| &toolchain.gcc_wanted)),
+        word(toolchain.map(|toolchain| &toolchain.gcc_used)),
+        word(toolchain.map(|toolchain| &toolchain.image)),
         text(toolchain.map(|toolchain| toolchain.image_sha256)),
         text(build.driver_sha256),
-        text(artifact.log.as_ref().map(|path| path.display())),
-        build.build_id.to_string(),
+        path(artifact.log.as_ref()),
+        build.build_id.as_str().into(),
         text(module_tree.map(|tree| tree.symbols_checked)),
-        text(build.tree.map(|tree| tree.host_programs.as_str())),
-        text(proof.map(|proof| proof.result.as_str())),
-        text(proof.map(|proof| &proof.message)),
+        word(build.tree.map(|tree| tree.host_programs.as_str())),
+        word(proof.map(|proof| proof.result.as_str())),
+        word(proof.map(|proof| &proof.message)),
         text(signature.map(|signature| signature.unsigned_sha256)),
         text(signature.map(|signature| signature.certificate_sha256)),
-        text(
-            artifact
-                .double
-                .as_ref()
-                .map(|double| double.result.as_str()),
-        ),
+        word(double.map(|double| double.result.as_str())),
     ]
 }

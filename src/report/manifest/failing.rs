@@ -12,6 +12,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::BuildRecord;
+use crate::event::ArtifactReport;
 use crate::failure::Status;
 use crate::fs;
 use crate::report::{ReportError, STATE_FOLDER};
@@ -52,14 +53,14 @@ impl Failing {
     /// Records the result of a build in a run that began at `run_started`, and sets in the build since when it has
     /// been failing. Runs on the same date count as one night.
     pub(super) fn note(&mut self, build: &mut BuildRecord, run_started: Timestamp) {
+        // Nearly all builds, whose artifacts stay shared with their reports because nothing changes them.
+        if self.artifacts.is_empty() && !build.artifacts.iter().any(is_failing) {
+            return;
+        }
         let night = run_started.to_zoned(TimeZone::UTC).date();
         for artifact in &mut build.artifacts {
-            let is_failing = match artifact.status {
-                Status::Built | Status::Cached => false,
-                Status::Failed | Status::Error | Status::Unresolvable | Status::Known => true,
-                Status::Cancelled | Status::NotRun | Status::Excluded => continue,
-            };
-            if self.artifacts.is_empty() && !is_failing {
+            let is_failing = is_failing(artifact);
+            if !is_failing && !artifact.status.is_success() {
                 continue;
             }
             let name = format!("{} {}", build.build_id, artifact.artifact);
@@ -103,6 +104,13 @@ impl Failing {
         self.is_changed = false;
         Ok(())
     }
+}
+
+fn is_failing(artifact: &ArtifactReport) -> bool {
+    matches!(
+        artifact.status,
+        Status::Failed | Status::Error | Status::Unresolvable | Status::Known
+    )
 }
 
 fn path(out: &Path) -> PathBuf {

@@ -172,6 +172,10 @@ impl Reporter for ManifestReporter {
                 (synced.unwrap_or_else(|panic| resume_unwind(panic)), written)
             });
             synced.and(written)?;
+            if let Some(manifest) = self.manifest.take() {
+                // Nothing has to wait until the memory of tens of thousands of builds is free.
+                rayon::spawn(move || drop(manifest));
+            }
             fs::rename(&self.paths.journal, &self.paths.previous_journal)?;
         }
         Ok(())
