@@ -23,7 +23,7 @@ use crate::executor::Executor;
 use crate::failure::FailureClass;
 use crate::fs;
 use crate::matrix::parse_time;
-use crate::plan::{LeftOut, Plan};
+use crate::plan::{BuildId, LeftOut, Plan};
 use crate::recipe::Toolchains;
 use crate::report::{Columns, Durations, KEEP_NIGHTS, STATE_FOLDER};
 use crate::resolve::{
@@ -209,7 +209,7 @@ impl RunArguments {
         // The run may replace the baseline, so it is read first.
         let baseline = self.baseline.read(context)?;
         // This is the first access to the directory, and fails if another run writes to it.
-        let durations = Durations::read(out);
+        let durations = Durations::read(out).of_builds(&planned.plan.builds);
         let reporters = self.reporters(context, planned, &durations, out)?;
         let (sender, receiver) = std::sync::mpsc::channel();
         let run_id = new_run_id();
@@ -242,7 +242,7 @@ impl RunArguments {
             context,
             settings: RunSettings {
                 annotations: Some(annotations.clone()),
-                history: history(&durations, planned),
+                history: history(durations, &planned.plan),
                 signer,
                 ..settings
             },
@@ -363,11 +363,11 @@ fn is_skipping(plan: &Plan) -> bool {
     rules.any(|rule| rule == LeftOut::PUBLISHED)
 }
 
-/// Returns the durations of earlier runs with the same output directory.
-fn history(durations: &Durations, planned: &Planned) -> History {
+/// Returns the history of builds from the duration of each build of a plan.
+fn history(durations: Vec<Option<(BuildId, Duration)>>, plan: &Plan) -> History {
     let mut history = History::default();
-    for build in &planned.plan.builds {
-        if let Some((id, took)) = durations.known(&build.id()) {
+    for (build, known) in plan.builds.iter().zip(durations) {
+        if let Some((id, took)) = known {
             history.add(id, build.driver.version.clone(), took);
         }
     }

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::{ReportError, STATE_FOLDER};
 use crate::event::BuildReport;
 use crate::failure::{FailureClass, Phase, Status};
 use crate::fs;
-use crate::plan::BuildId;
+use crate::plan::{Build, BuildId};
 
 /// The version of the file's format; other versions are ignored.
 const SCHEMA: u32 = 1;
@@ -53,8 +54,14 @@ impl Durations {
         self.known(build).map(|(_, took)| took)
     }
 
-    /// Like [`Self::get`], but also returns the build's ID as stored here, to share its memory.
-    pub fn known(&self, build: &BuildId) -> Option<(BuildId, Duration)> {
+    /// Returns the same as [`Self::get`] for each of many builds, with the build's ID as stored here, to share its
+    /// memory.
+    pub fn of_builds(&self, builds: &[Build]) -> Vec<Option<(BuildId, Duration)>> {
+        let builds = builds.par_iter();
+        builds.map(|build| self.known(&build.id())).collect()
+    }
+
+    fn known(&self, build: &BuildId) -> Option<(BuildId, Duration)> {
         let (build, seconds) = self.seconds.get_key_value(build)?;
         let took = Duration::try_from_secs_f64(*seconds).ok()?;
         Some((build.clone(), took))

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::Durations;
 use crate::plan::BuildId;
 
 /// The builds of a run that are not finished, with their durations.
@@ -14,12 +13,9 @@ pub struct Expected {
 }
 
 impl Expected {
-    /// Creates the estimate for these builds from their durations.
-    pub fn of(durations: &Durations, builds: impl IntoIterator<Item = BuildId>) -> Self {
-        let known: HashMap<BuildId, Duration> = builds
-            .into_iter()
-            .filter_map(|build| durations.known(&build))
-            .collect();
+    /// Creates the estimate for builds with these durations.
+    pub fn of(durations: impl IntoIterator<Item = (BuildId, Duration)>) -> Self {
+        let known: HashMap<BuildId, Duration> = durations.into_iter().collect();
         Self {
             known_left: known.values().sum(),
             known,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{MessageFormat, RunArguments};
 use crate::cli::recorded::reproduce_this;
@@ -11,10 +12,9 @@ use crate::engine::{Events, RetryClasses, SecondExecutor, Stop};
 use crate::event::Event;
 use crate::fetch::Fetcher;
 use crate::kernel::Architecture;
-use crate::plan::Build;
+use crate::plan::BuildId;
 use crate::report::{
-    self, Asked, Durations, Expected, JsonLines, ManifestReporter, ReportError, Reporter, Summary,
-    Terminal,
+    self, Asked, Expected, JsonLines, ManifestReporter, ReportError, Reporter, Summary, Terminal,
 };
 use crate::resolve::{open_store, said_while_opening, store_configs};
 use crate::run::{Brings, History, OutFolder, Parts, RunSettings};
@@ -94,7 +94,7 @@ impl RunArguments {
         &self,
         context: &Context,
         planned: &Planned,
-        durations: &Durations,
+        durations: &[Option<(BuildId, Duration)>],
         out: &Path,
     ) -> Result<Vec<Box<dyn Reporter>>, CliError> {
         let manifest = ManifestReporter::create(out).map_err(|error| match error {
@@ -110,7 +110,7 @@ impl RunArguments {
             reporters.push(Box::new(JsonLines::new(std::io::stdout())));
         }
         if !context.is_quiet {
-            let expected = Expected::of(durations, planned.plan.builds.iter().map(Build::id));
+            let expected = Expected::of(durations.iter().flatten().cloned());
             let terminal = Terminal::stderr(context.style);
             let activity = planned.activity.clone();
             let asked = Asked::new(move || activity.line());
