@@ -8,9 +8,7 @@
 //! Each of these changes the `ctime` of its directory, so an entry counts only while its directory is as it was when
 //! the entry was read.
 
-use std::fs::{File, Metadata};
-use std::io::{self, BufWriter, Write as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
@@ -18,190 +16,22 @@ use std::sync::{Mutex, OnceLock, PoisonError, RwLock};
 use crate::digest::Sha256;
 use crate::fs::PendingFile;
 
+mod format;
+
+use format::{Row, Stamp, Written, end_of, entry_of, start_of};
+
 /// The path of the index in the store. The number is raised when the format changes.
 const FILE: &str = "outcomes/index-1";
 
 /// The number of directories of outcomes.
 const FOLDERS: usize = 256;
 
-/// A directory that changed less than this time before an entry was read may change again without a visible change of
-/// its time: file systems store times in steps, of some milliseconds or of up to two seconds.
-const FINE_STEP: i128 = 100_000_000;
-const COARSE_STEP: i128 = 3_000_000_000;
-
 /// The index is written if it gains at least one entry for this many that it has.
 const WORTHWHILE: usize = 8;
-
-const DIGEST_BYTES: usize = 32;
-const ROW_BYTES: usize = 16;
-const STAMP_BYTES: usize = 24;
-const FOOTER_BYTES: usize = DIGEST_BYTES + 8;
 
 /// Returns the path of the index in the store in directory `store_root`.
 pub(super) fn path(store_root: &Path) -> PathBuf {
     store_root.join(FILE)
-}
-
-/// What identifies a state of a directory; all zero if that is unknown.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Stamp {
-    inode: u64,
-    seconds: i64,
-    nanoseconds: i64,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        Self {
-            inode: metadata.ino(),
-            seconds: metadata.ctime(),
-            nanoseconds: metadata.ctime_nsec(),
-        }
-    }
-
-    fn of_folder(path: &Path) -> Self {
-        std::fs::metadata(path).map_or_else(|_| Self::default(), |found| Self::of(&found))
-    }
-
-    fn is_known(self) -> bool {
-        self != Self::default()
-    }
-
-    /// Its time, in nanoseconds since 1970.
-    fn time(self) -> i128 {
-        i128::from(self.seconds) * 1_000_000_000 + i128::from(self.nanoseconds)
-    }
-
-    /// Whether every change of the directory at `now` or later gives it another time.
-    fn is_quiet(self, now: i128) -> bool {
-        let step = if self.nanoseconds == 0 {
-            COARSE_STEP
-        } else {
-            FINE_STEP
-        };
-        self.is_known() && now - self.time() > step
-    }
-
-    fn bytes(self) -> [u8; STAMP_BYTES] {
-        let mut bytes = [0; STAMP_BYTES];
-        bytes[..8].copy_from_slice(&self.inode.to_le_bytes());
-        bytes[8..16].copy_from_slice(&self.seconds.to_le_bytes());
-        bytes[16..].copy_from_slice(&self.nanoseconds.to_le_bytes());
-        bytes
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            inode: u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?),
-            seconds: i64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?),
-            nanoseconds: i64::from_le_bytes(bytes.get(16..24)?.try_into().ok()?),
-        })
-    }
-}
-
-/// Where the entry of a key is in the file. Rows are sorted by the start of their keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Row {
-    /// The first eight bytes of the key.
-    key: u64,
-    offset: u32,
-    length: u32,
-}
-
-impl Row {
-    fn bytes(self) -> [u8; ROW_BYTES] {
-        let mut bytes = [0; ROW_BYTES];
-        bytes[..8].copy_from_slice(&self.key.to_le_bytes());
-        bytes[8..12].copy_from_slice(&self.offset.to_le_bytes());
-        bytes[12..].copy_from_slice(&self.length.to_le_bytes());
-        bytes
-    }
-
-    fn read(bytes: &[u8]) -> Option<Self> {
-        Some(Self {
-            key: u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?),
-            offset: u32::from_le_bytes(bytes.get(8..12)?.try_into().ok()?),
-            length: u32::from_le_bytes(bytes.get(12..16)?.try_into().ok()?),
-        })
-    }
-
-    fn folder(self) -> usize {
-        usize::from(self.key.to_be_bytes()[0])
-    }
-
-    fn read_entry(self, file: &File) -> io::Result<Vec<u8>> {
-        let mut entry = vec![0; usize::try_from(self.length).unwrap_or_default()];
-        file.read_exact_at(&mut entry, u64::from(self.offset))?;
-        Ok(entry)
-    }
-}
-
-fn start_of(key: Sha256) -> u64 {
-    let start = key.as_bytes().first_chunk().copied();
-    u64::from_be_bytes(start.unwrap_or_default())
-}
-
-/// Returns an entry: a digest of the key and the text, the key, the text.
-fn entry_of(key: Sha256, text: &[u8]) -> Vec<u8> {
-    let content = [key.as_bytes(), text].concat();
-    [Sha256::of(&content).as_bytes(), &*content].concat()
-}
-
-/// Returns the text of an undamaged entry of the key.
-fn text_of(key: Sha256, entry: &[u8]) -> Option<&[u8]> {
-    let (digest, content) = entry.split_at_checked(DIGEST_BYTES)?;
-    let text = content.strip_prefix(key.as_bytes())?;
-    (Sha256::of(content).as_bytes() == digest).then_some(text)
-}
-
-/// An index file that an earlier run wrote: the entries, then the rows, then a stamp for each directory, then their
-/// digest and the number of rows.
-struct Written {
-    file: File,
-    rows: Vec<Row>,
-    stamps: Vec<Stamp>,
-}
-
-impl Written {
-    fn open(path: &Path) -> Option<Self> {
-        let file = crate::fs::open_file(path).ok()?;
-        let table_end = file
-            .metadata()
-            .ok()?
-            .len()
-            .checked_sub(FOOTER_BYTES as u64)?;
-        let mut footer = [0; FOOTER_BYTES];
-        file.read_exact_at(&mut footer, table_end).ok()?;
-        let (digest, count) = footer.split_at(DIGEST_BYTES);
-        let count = usize::try_from(u64::from_le_bytes(count.try_into().ok()?)).ok()?;
-        let row_bytes = count.checked_mul(ROW_BYTES)?;
-        let table_bytes = row_bytes.checked_add(FOLDERS * STAMP_BYTES)?;
-        let table_start = table_end.checked_sub(u64::try_from(table_bytes).ok()?)?;
-        let mut table = vec![0; table_bytes];
-        file.read_exact_at(&mut table, table_start).ok()?;
-        if Sha256::of(&table).as_bytes() != digest {
-            return None;
-        }
-        let (rows, stamps) = table.split_at(row_bytes);
-        Some(Self {
-            file,
-            rows: rows.chunks_exact(ROW_BYTES).map_while(Row::read).collect(),
-            stamps: stamps
-                .chunks_exact(STAMP_BYTES)
-                .map_while(Stamp::read)
-                .collect(),
-        })
-    }
-
-    fn find(&self, key: Sha256) -> Option<Vec<u8>> {
-        let start = start_of(key);
-        let first = self.rows.partition_point(|row| row.key < start);
-        let rows = self.rows.get(first..)?.iter();
-        rows.take_while(|row| row.key == start).find_map(|row| {
-            let entry = row.read_entry(&self.file).ok()?;
-            text_of(key, &entry).map(<[u8]>::to_vec)
-        })
-    }
 }
 
 /// A directory of outcomes during a look-up.
@@ -333,14 +163,9 @@ impl LookUp {
             added.push(row.key, &entry)?;
         }
         added.rows.sort_unstable();
-        let mut table = Vec::with_capacity(added.rows.len() * ROW_BYTES + FOLDERS * STAMP_BYTES);
-        table.extend(added.rows.iter().flat_map(|row| row.bytes()));
-        table.extend(folders.iter().flat_map(|folder| folder.stamp.bytes()));
         let mut file = added.file;
-        file.write_all(&table).ok()?;
-        file.write_all(Sha256::of(&table).as_bytes()).ok()?;
-        let count = u64::try_from(added.rows.len()).ok()?;
-        file.write_all(&count.to_le_bytes()).ok()?;
+        let stamps = folders.iter().map(|folder| folder.stamp);
+        file.write_all(&end_of(&added.rows, stamps)?).ok()?;
         file.into_inner().ok()?.keep_unsynced().ok()
     }
 

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use super::format::{COARSE_STEP, FINE_STEP, FOOTER_BYTES, STAMP_BYTES};
 use super::*;
 use crate::cache::{FAILURE_RULES, Outcome, Outcomes, StepResult};
 use crate::digest::KeyBuilder;
