@@ -203,9 +203,10 @@ pub struct ArtifactReport {
     /// The result of loading it into its kernel, if the run proves artifacts.
     #[serde(default)]
     pub proof: Option<ProofReport>,
-    /// The signature of the module, if it is signed.
+    /// The signature of the module, if it is signed. Boxed, because tens of thousands of reports are in memory, few of
+    /// which have one.
     #[serde(default)]
-    pub signature: Option<SignatureReport>,
+    pub signature: Option<Box<SignatureReport>>,
     /// The result of a second build, if one was requested.
     #[serde(default)]
     pub double: Option<DoubleReport>,
@@ -273,8 +274,13 @@ impl BuildReport {
 
     /// Returns the report of a build that was not started.
     pub fn not_run(build: &Build) -> Self {
-        let now = Timestamp::now();
         let artifacts = build.artifacts.iter().copied().map(ArtifactReport::not_run);
+        Self::with_artifacts(build, artifacts.collect())
+    }
+
+    /// Returns the report of a build of which only the artifacts are known.
+    pub fn with_artifacts(build: &Build, artifacts: Common<Vec<ArtifactReport>>) -> Self {
+        let now = Timestamp::now();
         Self {
             build_id: build.id(),
             target: build.kernel.target.clone(),
@@ -286,7 +292,7 @@ impl BuildReport {
             device_name: build.driver.device_name.clone(),
             source: build.kernel.source.clone(),
             first_seen: None,
-            artifacts: artifacts.collect(),
+            artifacts,
             inputs: Common::default(),
             driver_sha256: None,
             toolchain: None,

@@ -124,8 +124,9 @@ impl Artifacts {
         may_be_made(artifact, ingredients)?;
         let script = self.script(artifact, ingredients, mode)?;
         let inputs = key_of(artifact, ingredients, script.sha256);
-        let key = inputs.clone();
+        let key = (mode == Mode::Run).then(|| inputs.clone());
         let work = async {
+            let key = key.ok_or(Halt::Missing)?;
             let script = script.text.clone();
             let request = ingredients.job(artifact, script, &self.kernels, &self.drivers);
             let request = request.await?;

@@ -105,8 +105,9 @@ impl Builds {
         self.drivers.sources().forget();
     }
 
-    /// Ends the cache look-up: clears the state of kernels that driver versions share.
+    /// Ends the cache look-up: clears the state of kernels that driver versions share, and the lists of logs.
     pub(crate) fn forget_shared(&self) {
+        self.placing.forget_lists();
         self.engine.steps.end_look_up();
         self.checks.forget();
         self.artifacts.forget();
@@ -159,7 +160,7 @@ impl Builds {
             if let (Some(signing), Some(unsigned)) = (&self.signing, unsigned)
                 && report.status.is_success()
             {
-                report.signature = Some(signing.report(unsigned));
+                report.signature = Some(Box::new(signing.report(unsigned)));
             }
             // Only cached outcomes led to the failure.
             report.failure_is_cached |= mode == Mode::Lookup
@@ -169,14 +170,16 @@ impl Builds {
                     .is_some_and(|failure| failure.class.is_deterministic());
             artifacts.push(report);
         }
-        let retries = self.engine.jobs.take_retries(&build.id());
+        let retries = match mode {
+            Mode::Lookup => Vec::new(),
+            Mode::Run => self.engine.jobs.take_retries(&build.id()),
+        };
         if let Some(version) = &notes.clang_version {
             name_clang(&mut artifacts, version);
         }
         Some(BuildReport {
-            artifacts: artifacts.into(),
             retries,
-            ..notes.report(build, started)
+            ..notes.report(build, artifacts.into(), started)
         })
     }
 

@@ -24,8 +24,13 @@ pub(super) struct Notes {
 }
 
 impl Notes {
-    /// Returns the report without its artifacts.
-    pub(super) fn report(self, build: &Build, started: jiff::Timestamp) -> BuildReport {
+    /// Returns the report of a build with these artifacts.
+    pub(super) fn report(
+        self,
+        build: &Build,
+        artifacts: Common<Vec<ArtifactReport>>,
+        started: jiff::Timestamp,
+    ) -> BuildReport {
         let mut phases = self.phases;
         let mut cpu = None;
         let mut peak_memory_bytes = None;
@@ -47,7 +52,7 @@ impl Notes {
             peak_memory_bytes,
             started,
             finished: jiff::Timestamp::now(),
-            ..BuildReport::not_run(build)
+            ..BuildReport::with_artifacts(build, artifacts)
         }
     }
 }

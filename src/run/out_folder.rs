@@ -316,6 +316,11 @@ impl OutFolder {
         Some(path.to_owned())
     }
 
+    /// Clears the lists of directories, which are listed again if needed.
+    pub(super) fn forget_lists(&self) {
+        *lock(&self.logs) = HashMap::new();
+    }
+
     /// Whether the log at `path` (relative) existed when its directory was listed.
     fn has_log(&self, path: &Path) -> bool {
         let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {

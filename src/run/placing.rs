@@ -64,6 +64,11 @@ impl Placing {
         self.out.save()
     }
 
+    /// Clears the lists of files in the output directory.
+    pub(crate) fn forget_lists(&self) {
+        self.out.forget_lists();
+    }
+
     /// Whether an artifact of an earlier run is unusable: its content is neither in the output directory nor in the
     /// store, or it is a module for another kernel, for whatever reason.
     pub(crate) async fn is_lost(
@@ -188,27 +193,32 @@ impl Placing {
                 };
             }
         };
-        match self.place_if_here(build, artifact, facts) {
-            Ok((path, names)) => ArtifactReport {
-                status: if done.is_cached {
-                    Status::Cached
-                } else {
-                    Status::Built
-                },
-                key: Some(done.key),
-                log: self.place_log(build, artifact, done.outcome.log, done.is_cached),
-                sha256: Some(facts.sha256),
-                size_bytes: Some(facts.size_bytes),
-                vermagic: facts.vermagic.clone(),
-                srcversion: facts.srcversion.clone(),
-                aliases: names.aliases,
-                name_taken_by: names.name_taken_by,
-                path,
-                made_by: done.outcome.run_id.clone(),
-                made_at: done.outcome.done_at,
-                made_seconds: Some(done.outcome.wall.as_secs_f64()),
-                ..ArtifactReport::not_run(artifact)
-            },
+        let path = build.artifact_path(artifact);
+        match self.place_if_here(build, artifact, &path, facts) {
+            Ok(names) => {
+                let is_here = names.is_some();
+                let names = names.unwrap_or_default();
+                ArtifactReport {
+                    status: if done.is_cached {
+                        Status::Cached
+                    } else {
+                        Status::Built
+                    },
+                    key: Some(done.key),
+                    log: self.place_log(&path, done.outcome.log, done.is_cached),
+                    sha256: Some(facts.sha256),
+                    size_bytes: Some(facts.size_bytes),
+                    vermagic: facts.vermagic.clone(),
+                    srcversion: facts.srcversion.clone(),
+                    path: is_here.then_some(path),
+                    aliases: names.aliases,
+                    name_taken_by: names.name_taken_by,
+                    made_by: done.outcome.run_id.clone(),
+                    made_at: done.outcome.done_at,
+                    made_seconds: Some(done.outcome.wall.as_secs_f64()),
+                    ..ArtifactReport::not_run(artifact)
+                }
+            }
             Err(error) => {
                 let halt = self.engine.steps.storage_failure(&error, Phase::Store);
                 self.halted(build, artifact, Some(done.key), halt)
@@ -216,26 +226,27 @@ impl Placing {
         }
     }
 
-    /// Places an artifact, unless its content is only in the shared store. Returns its path in the output directory.
+    /// Places an artifact at its path in the output directory and returns its further names, unless its content is only
+    /// in the shared store.
     fn place_if_here(
         &self,
         build: &Build,
         artifact: Artifact,
+        path: &Path,
         facts: &ArtifactFacts,
-    ) -> Result<(Option<PathBuf>, FurtherNames), FileError> {
-        let path = build.artifact_path(artifact);
+    ) -> Result<Option<FurtherNames>, FileError> {
         let ArtifactFacts {
             sha256, size_bytes, ..
         } = *facts;
         let store = &self.engine.store;
         if store.shared().is_some()
             && !store.has_blob(sha256)
-            && !self.out.has(&path, sha256, size_bytes)?
+            && !self.out.has(path, sha256, size_bytes)?
             && store.is_shared(sha256)
         {
-            return Ok((None, FurtherNames::default()));
+            return Ok(None);
         }
-        Ok((Some(path), self.place(build, artifact, facts)?))
+        self.place(build, artifact, path, facts).map(Some)
     }
 
     /// Downloads an artifact that is to be placed from the shared store. Returns false if it is not available.
@@ -260,15 +271,15 @@ impl Placing {
         &self,
         build: &Build,
         artifact: Artifact,
+        path: &Path,
         facts: &ArtifactFacts,
     ) -> Result<FurtherNames, FileError> {
-        let path = build.artifact_path(artifact);
         let store = &self.engine.store;
         let placement = self
             .out
-            .place(store, &path, facts.sha256, facts.size_bytes)?;
+            .place(store, path, facts.sha256, facts.size_bytes)?;
         if let Placement::WrittenInPlaceOf(other) = placement {
-            self.tell_moved_name(build, &path, &other);
+            self.tell_moved_name(build, path, &other);
         }
         let Some(alias) = self.names.alias(build, artifact) else {
             return Ok(FurtherNames::default());
@@ -289,7 +300,7 @@ impl Placing {
         };
         let rivals: Vec<PathBuf> = alias.rivals.iter().map(of_rival).collect();
         let alias = build.path_for(&alias.name, artifact);
-        Ok(match self.out.link(&path, &alias, &rivals)? {
+        Ok(match self.out.link(path, &alias, &rivals)? {
             Linked::There => FurtherNames::of(alias),
             Linked::TakenFrom(other) => {
                 self.tell_moved_name(build, &alias, &other);
@@ -314,17 +325,11 @@ impl Placing {
         self.engine.events.send(EventKind::Note { message });
     }
 
-    /// Places the log next to the artifacts. A log that is not available does not fail the build.
-    fn place_log(
-        &self,
-        build: &Build,
-        artifact: Artifact,
-        log: Option<Sha256>,
-        is_cached: bool,
-    ) -> Option<PathBuf> {
-        let path = log_path(&build.artifact_path(artifact));
-        self.out
-            .place_log(&self.engine.store, &path, log, is_cached)
+    /// Places the log of the artifact at `path` next to the artifacts. A log that is not available does not fail the
+    /// build.
+    fn place_log(&self, path: &Path, log: Option<Sha256>, is_cached: bool) -> Option<PathBuf> {
+        let store = &self.engine.store;
+        self.out.place_log(store, &log_path(path), log, is_cached)
     }
 
     fn halted(
@@ -350,7 +355,7 @@ impl Placing {
             status: failure.class.status(),
             failure_is_cached: is_cached,
             key,
-            log: self.place_log(build, artifact, log, false),
+            log: self.place_log(&build.artifact_path(artifact), log, false),
             failure: Some(failure),
             ..ArtifactReport::not_run(artifact)
         }

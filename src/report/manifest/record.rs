@@ -25,8 +25,8 @@ use crate::kernel::{Architecture, Identity, KernelRelease, KernelVersion, Target
 use crate::plan::BuildId;
 
 /// The number of rows of `manifest.json` that are encoded together, and by one thread.
-const TOGETHER: usize = 2048;
-const PART: usize = 256;
+const TOGETHER: usize = 1024;
+const PART: usize = 128;
 
 /// The machine-readable result of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -24,7 +24,7 @@ fn grid() -> Grid {
 
 fn signature(grid: &Grid) -> SignatureReport {
     let signature = grid.record().artifacts.remove(0).signature;
-    signature.expect("a signature")
+    *signature.expect("a signature")
 }
 
 /// Asserts that openssl verifies the signature of a module.
