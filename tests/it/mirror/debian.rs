@@ -90,14 +90,6 @@ async fn kernels_are_assembled_from_the_indexes_of_both_architectures() {
             "linux-headers-6.1.0-50-amd64 (= 6.1.176-1)",
         )
         + &package("linux-image-6.1.0-50-amd64-dbg", "6.1.176-1", "amd64", "")
-        + &package("linux-image-6.1.0-50-amd64", "6.1.176-1", "amd64", "")
-        + &package(
-            "linux-image-6.1.0-50-amd64-unsigned",
-            "6.1.176-1",
-            "amd64",
-            "",
-        )
-        + &package("linux-image-6.1.0-9-amd64", "6.1.8-1", "amd64", "")
         + &package(
             "linux-headers-6.1.0-51-amd64",
             "6.1.177-1",
@@ -154,15 +146,6 @@ async fn kernels_are_assembled_from_the_indexes_of_both_architectures() {
         files(kernels[2])[3],
         ("linux-kbuild-6.1_6.1.9-1_amd64.deb", host_amd64)
     );
-    // The package of the kernel itself, in the version of the headers.
-    let image = kernels[1].image.as_deref().unwrap();
-    let name = "linux-image-6.1.0-50-amd64-unsigned";
-    assert!(image.url.ends_with(&format!("{name}_6.1.176-1_amd64.deb")));
-    assert_eq!(
-        image.sha256,
-        Some(Sha256::of(format!("{name} 6.1.176-1 amd64")))
-    );
-    assert_eq!((&kernels[0].image, &kernels[2].image), (&None, &None));
     for kernel in kernels {
         for host in Architecture::ALL {
             Debian.header_packages(kernel, host).unwrap();
@@ -192,6 +175,48 @@ async fn kernels_are_assembled_from_the_indexes_of_both_architectures() {
         kernel.release.as_str() != "6.1.176-1-amd64"
     });
     assert_eq!(releases(&old), ["6.1.9-1-amd64", "6.1.176-1-rt-amd64"]);
+}
+
+/// Proofs boot the kernel that was built with the headers.
+#[tokio::test]
+async fn kernels_have_their_own_package_if_the_index_has_it_in_their_version() {
+    let mirror = Mirror::new();
+    let unsigned = "linux-image-6.1.0-50-amd64-unsigned";
+    let image = |name, version| package(name, version, "amd64", "");
+    let index = linux(
+        "6.1.0-50",
+        "6.1",
+        "6.1.176-1",
+        "amd64",
+        &["amd64", "rt-amd64"],
+    ) + &linux("6.1.0-9", "6.1", "6.1.9-1", "amd64", &["amd64"])
+        + &image("linux-image-6.1.0-50-amd64-dbg", "6.1.176-1")
+        + &image("linux-image-6.1.0-50-amd64", "6.1.176-1")
+        + &image(unsigned, "6.1.176-1")
+        + &image("linux-image-6.1.0-9-amd64", "6.1.8-1");
+    mirror.suite("bookworm", &[("amd64", ".xz", &index)]);
+    let found = Work::new()
+        .discover(&[mirror.url()], &["bookworm"], AMD64, &["plain", "rt"])
+        .await
+        .unwrap();
+    let kernels = found.kernels.iter().map(|found| &found.kernel);
+    let images: Vec<_> = kernels
+        .map(|kernel| (kernel.release.as_str(), kernel.image.as_deref()))
+        .collect();
+    let (release, image) = images[0];
+    let image = image.unwrap();
+    assert_eq!(release, "6.1.176-1-amd64");
+    assert!(
+        image
+            .url
+            .ends_with(&format!("/{unsigned}_6.1.176-1_amd64.deb"))
+    );
+    let digest = Sha256::of(format!("{unsigned} 6.1.176-1 amd64"));
+    assert_eq!(image.sha256, Some(digest));
+    assert_eq!(
+        images[1..],
+        [("6.1.9-1-amd64", None), ("6.1.176-1-rt-amd64", None)]
+    );
 }
 
 #[tokio::test]
