@@ -151,7 +151,7 @@ enum Command {
     Store(store::SharedStoreArguments),
     Verify(verify::VerifyArguments),
     Attest(attest::AttestArguments),
-    Prove(prove::ProveArguments),
+    Prove(Box<prove::ProveArguments>),
     Bundle(bundle::BundleArguments),
     Docker(Box<driverkit::DockerArguments>),
     Local(Box<driverkit::LocalArguments>),

@@ -1,5 +1,6 @@
 //! Runs that build nothing: artifacts that are not in the cache are left out.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 
 use futures_util::FutureExt as _;
@@ -34,8 +35,12 @@ impl Builds {
 }
 
 impl Run {
-    /// Leaves out of the run and its plan what is not in the cache. Returns the number of these artifacts.
-    pub fn skip_unbuilt(&mut self, plan: &mut Plan) -> usize {
+    /// Leaves out of the run and its plan what is not in the cache, if the settings demand it. Returns the number of
+    /// these artifacts.
+    pub fn skip_unbuilt(&mut self, plan: &mut Cow<'_, Plan>) -> usize {
+        if !self.settings.only_built {
+            return 0;
+        }
         self.missing.clear();
         let unfinished = self.unproven.iter().chain(&self.undoubled);
         let unfinished = unfinished.map(|(_, report)| report);
@@ -46,8 +51,8 @@ impl Run {
                 artifacts.map(|one| (report.build_id.clone(), one.artifact))
             })
             .collect();
-        self.not_built =
-            plan.skip_unbuilt(|build, artifact| built.contains(&(build.id(), artifact)));
+        let is_built = |build: &Build, artifact| built.contains(&(build.id(), artifact));
+        self.not_built = plan.to_mut().skip_unbuilt(is_built);
         self.not_built
     }
 }

@@ -92,6 +92,20 @@ fn version_of(
     version.map_err(|error| infrastructure(&error))
 }
 
+/// Asks for newer sources of drivers that are branches, unless only what is built is used. Returns notes.
+async fn newer_sources(
+    context: &Context,
+    parts: &Parts,
+    settings: &RunSettings,
+    plan: &Plan,
+) -> Vec<String> {
+    if settings.only_built {
+        return Vec::new();
+    }
+    let renewed = renew_sources(&parts.fetcher, plan);
+    said_what_is_asked(context, parts.fetcher.activity(), renewed).await
+}
+
 /// Returns a note about kernels that are built to prove modules in them.
 fn note_of_kernels(run: &Run) -> Option<String> {
     let kernels = run.kernels_to_build();
@@ -150,20 +164,14 @@ impl Session<'_> {
         let mut jobs = settings.jobs;
         let second = settings.second.clone();
         let reproduce = Some(settings.reproduce.clone());
-        let only_built = settings.only_built;
-        let mut notes = if only_built {
-            Vec::new()
-        } else {
-            let renewed = renew_sources(&parts.fetcher, plan);
-            let renewed = said_what_is_asked(context, parts.fetcher.activity(), renewed);
-            runtime.block_on(renewed)
-        };
+        let mut notes = runtime.block_on(newer_sources(context, &parts, &settings, plan));
         let activity = parts.fetcher.activity().clone();
         let mut run = look_up(context, parts, settings, plan);
         let brought = said_while_waiting(context, BRINGING, run.bring_shared(plan));
         runtime.block_on(brought);
         let mut plan = Cow::Borrowed(plan);
-        let is_partial = is_partial || (only_built && run.skip_unbuilt(plan.to_mut()) > 0);
+        // In this order: filters do not change what is left out.
+        let is_partial = run.skip_unbuilt(&mut plan) > 0 || is_partial;
         notes.extend(note_of_kernels(&run));
         let (executor, more) = runtime.block_on(connected(context, run.missing(), connect))?;
         notes.extend(more);
