@@ -8,7 +8,7 @@ use driverkit_matrix::digest::Sha256;
 use driverkit_matrix::driver::{Artifact, Driver, DriverLocation};
 use driverkit_matrix::event::{
     ArtifactReport, BuildReport, Common, Event, EventKind, HostFacts, HostPrograms, InputReport,
-    RunFacts, ToolchainReport, TreeOrigin, TreeReport,
+    Reproduce, RunFacts, ToolchainReport, TreeOrigin, TreeReport,
 };
 use driverkit_matrix::failure::{CompilerError, Failure, FailureClass, Phase, Status};
 use driverkit_matrix::kernel::{Architecture, Kernel, PackageSet};
@@ -185,7 +185,7 @@ pub fn facts(run_id: &str, builds: usize, artifacts: usize) -> RunFacts {
             "run".to_owned(),
             "matrices/debian.toml".to_owned(),
         ],
-        reproduce: None,
+        reproduce: Some(Reproduce::Rebuild(vec!["matrices/debian.toml".to_owned()])),
         host: HostFacts {
             architecture: Architecture::Amd64,
             system: "Debian GNU/Linux 12, Linux 6.1.0-56-amd64".to_owned(),
