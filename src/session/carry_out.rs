@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::annotations::Annotations;
@@ -23,7 +24,7 @@ use crate::fs::FileError;
 use crate::kernel::Architecture;
 use crate::plan::Plan;
 use crate::recipe::renew_sources;
-use crate::report::{self, Reporter};
+use crate::report::{self, ReportError, Reporter};
 use crate::resolve::{
     Context, ResolveError, said_what_is_asked, said_while_busy, said_while_waiting,
 };
@@ -200,12 +201,7 @@ impl Session<'_> {
             left_out: plan.left_out.clone(),
             images,
         };
-        let of_reports = stop.clone();
-        let reporting = report::spawn(reporters, receiver, move |error| {
-            if error.is_disk_full() {
-                of_reports.request(StopReason::Infrastructure);
-            }
-        });
+        let reporting = start_reporting(reporters, receiver, stop.clone());
         events.send(EventKind::RunStarted(Box::new(facts)));
         for message in notes {
             events.send(EventKind::Note { message });
@@ -247,6 +243,19 @@ impl Session<'_> {
         })?;
         Ok(result)
     }
+}
+
+/// Feeds the reporters on a thread of their own. If one of them fails because the disk is full, the run is stopped.
+fn start_reporting(
+    reporters: Vec<Box<dyn Reporter>>,
+    receiver: Receiver<Event>,
+    stop: Arc<Stop>,
+) -> JoinHandle<Result<(), ReportError>> {
+    report::spawn(reporters, receiver, move |error| {
+        if error.is_disk_full() {
+            stop.request(StopReason::Infrastructure);
+        }
+    })
 }
 
 /// Looks up all builds of a plan in the cache.
