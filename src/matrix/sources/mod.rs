@@ -147,7 +147,7 @@ impl SourceKind {
         }
     }
 
-    /// Returns the URL or path of the list of an architecture, as it is written in the matrix. A mirror has none.
+    /// Returns the URL or path of an architecture's list, as the matrix contains it; `None` for a mirror.
     pub fn place(&self, architecture: Architecture) -> Option<&str> {
         let place = match self {
             Self::Crawler(lists) => {
