@@ -384,12 +384,20 @@ impl Outcomes {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     fn outcome(passed: bool) -> Outcome {
+        outcome_of(
+            KeyBuilder::new("check", 1).field("tree \"é\"\n", "a\\bc"),
+            passed,
+        )
+    }
+
+    /// Returns the outcome of a check with these inputs.
+    pub(in crate::cache) fn outcome_of(inputs: KeyBuilder, passed: bool) -> Outcome {
         Outcome {
-            inputs: KeyBuilder::new("check", 1).field("tree \"é\"\n", "a\\bc"),
+            inputs,
             result: StepResult::Check { passed },
             log: None,
             wall: Duration::from_secs(1),

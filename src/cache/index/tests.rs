@@ -2,7 +2,8 @@ use std::time::Duration;
 
 use super::format::{COARSE_STEP, FINE_STEP, FOOTER_BYTES, STAMP_BYTES};
 use super::*;
-use crate::cache::{FAILURE_RULES, Outcome, Outcomes, StepResult};
+use crate::cache::outcome::tests::outcome_of;
+use crate::cache::{Outcome, Outcomes, StepResult};
 use crate::digest::KeyBuilder;
 use crate::fs;
 
@@ -53,15 +54,8 @@ fn inputs(number: u32) -> KeyBuilder {
 
 fn outcome(number: u32, passed: bool) -> Outcome {
     Outcome {
-        inputs: inputs(number),
-        result: StepResult::Check { passed },
-        log: None,
-        wall: Duration::from_secs(1),
-        cpu: None,
-        peak_memory_bytes: None,
-        failure_rules: FAILURE_RULES,
         run_id: Some("run".into()),
-        done_at: None,
+        ..outcome_of(inputs(number), passed)
     }
 }
 

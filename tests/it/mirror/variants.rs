@@ -23,8 +23,8 @@ fn repository(workspace: &Workspace, packages: &[(&str, &str, &str, &str)]) {
     );
 }
 
-/// Returns the kernels of a repository with these packages, and the output.
-fn lock(target: &str, packages: &[(&str, &str, &str, &str)], more: &str) -> (Vec<String>, String) {
+/// Locks the kernels of a repository with these packages; returns the workspace and the output.
+fn locked(target: &str, packages: &[(&str, &str, &str, &str)], more: &str) -> (Workspace, String) {
     let workspace = Workspace::new();
     repository(&workspace, packages);
     let url = format!("file://{}/repository", workspace.path().display());
@@ -36,6 +36,12 @@ fn lock(target: &str, packages: &[(&str, &str, &str, &str)], more: &str) -> (Vec
     );
     let report = workspace.run(&["lock", "m.toml"]);
     assert!(report.starts_with("exit 0"), "{report}");
+    (workspace, report)
+}
+
+/// Returns the kernels of a repository with these packages, and the output.
+fn lock(target: &str, packages: &[(&str, &str, &str, &str)], more: &str) -> (Vec<String>, String) {
+    let (workspace, report) = locked(target, packages, more);
     (
         lines(&workspace, "m.lock").iter().map(name).collect(),
         report,
@@ -241,9 +247,8 @@ fn kernels_of_the_raspberry_pi_archive_are_found() {
 /// The files of Amazon Linux are in directories named by digests: only the index knows the package of a kernel.
 #[test]
 fn packages_of_kernels_are_found_in_the_index() {
-    let workspace = Workspace::new();
-    repository(
-        &workspace,
+    let (workspace, _) = locked(
+        "amazonlinux2023",
         &[
             ("kernel-devel", "6.1.147", "172.266.amzn2023", "x86_64"),
             ("kernel", "6.1.147", "172.266.amzn2023", "x86_64"),
@@ -254,16 +259,8 @@ fn packages_of_kernels_are_found_in_the_index() {
             ("kernel6.12", "6.12.40", "64.114.amzn2023", "x86_64"),
             ("kernel6.18-devel", "6.18.1", "10.20.amzn2023", "x86_64"),
         ],
+        "",
     );
-    let url = format!("file://{}/repository", workspace.path().display());
-    workspace.put(
-        "m.toml",
-        &format!(
-            "drivers = [\"9.1.0+driver\"]\n[[target]]\nname = \"amazonlinux2023\"\nkernels = {{ from = \"mirror\", urls = [{url:?}] }}\n"
-        ),
-    );
-    let report = workspace.run(&["lock", "m.toml"]);
-    assert!(report.starts_with("exit 0"), "{report}");
     let lines = lines(&workspace, "m.lock");
     let images = lines.iter().map(|line| line["image"]["url"].as_str());
     let images: Vec<Option<&str>> = images

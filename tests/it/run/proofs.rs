@@ -57,6 +57,18 @@ pub(super) fn proof(grid: &Grid) -> ProofReport {
     proof.expect("a proof")
 }
 
+/// Asserts that the module was not proven because the package of its kernel is missing.
+pub(super) fn assert_has_no_kernel(grid: &Grid) {
+    let report = proof(grid);
+    assert_eq!(report.result, ProofResult::NotProven);
+    assert!(
+        report
+            .message
+            .contains("the package of the kernel is not available"),
+        "{report:?}"
+    );
+}
+
 #[test]
 fn a_module_is_loaded_once_and_its_proof_is_cached() {
     let grid = grid(&loaded(0));
@@ -216,14 +228,7 @@ fn a_module_that_cannot_be_tried_is_not_proven_and_does_not_fail() {
     let grid = Grid::new();
     let (code, text) = grid.run(&["--prove", "all"]);
     assert_eq!(code, 0, "{text}");
-    let report = proof(&grid);
-    assert_eq!(report.result, ProofResult::NotProven);
-    assert!(
-        report
-            .message
-            .contains("the package of the kernel is not available"),
-        "{report:?}"
-    );
+    assert_has_no_kernel(&grid);
     grid.jobs();
 
     // A kernel that does not boot is not tried again.
