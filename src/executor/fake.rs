@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{Completion, Executor, ExecutorError, Exit, Job, LogSink, Resources, Toolchain};
 use crate::digest::Sha256;
-use crate::fs;
+use crate::fs::{self, blocking};
 
 /// The script of a [`FakeExecutor`]: the first rule that matches a job and is not used up applies. A job without a rule
 /// ends with exit code 0 and no output.
@@ -192,18 +192,6 @@ impl FakeExecutor {
         rule.behaviour.clone()
     }
 
-    fn note(&self, job: &str) -> Result<(), fs::FileError> {
-        let Some(path) = &self.journal else {
-            return Ok(());
-        };
-        std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .and_then(|mut file| file.write_all(format!("{job}\n").as_bytes()))
-            .map_err(fs::FileError::of("append to", path))
-    }
-
     async fn play(
         &self,
         job: &Job,
@@ -211,7 +199,10 @@ impl FakeExecutor {
         cancel: &CancellationToken,
     ) -> Result<Completion, ExecutorError> {
         let start = Instant::now();
-        self.note(&job.name)?;
+        if let Some(journal) = self.journal.clone() {
+            let name = job.name.clone();
+            blocking(move || note(&journal, &name)).await?;
+        }
         let behaviour = self.behaviour_of(job);
         log.write(behaviour.log.as_bytes());
         let delay = Duration::from_millis(behaviour.delay_milliseconds);
@@ -237,12 +228,17 @@ impl FakeExecutor {
             if let Some(message) = behaviour.infrastructure_error {
                 return Err(ExecutorError::infrastructure(message));
             }
-            for (name, content) in &behaviour.outputs {
-                fs::write(&job.output.join(name), content)?;
-            }
-            for (name, path) in &behaviour.copies {
-                fs::write(&job.output.join(name), fs::read(path)?)?;
-            }
+            let output = job.output.clone();
+            let leave = move || -> Result<(), fs::FileError> {
+                for (name, content) in &behaviour.outputs {
+                    fs::write(&output.join(name), content)?;
+                }
+                for (name, path) in &behaviour.copies {
+                    fs::write(&output.join(name), fs::read(path)?)?;
+                }
+                Ok(())
+            };
+            blocking(leave).await?;
         }
         let resources = Resources {
             wall: start.elapsed(),
@@ -252,22 +248,33 @@ impl FakeExecutor {
     }
 }
 
+/// Appends the name of a job to the journal.
+fn note(journal: &Path, job: &str) -> Result<(), fs::FileError> {
+    std::fs::File::options()
+        .create(true)
+        .append(true)
+        .open(journal)
+        .and_then(|mut file| file.write_all(format!("{job}\n").as_bytes()))
+        .map_err(fs::FileError::of("append to", journal))
+}
+
+#[async_trait]
 impl Executor for FakeExecutor {
     fn name(&self) -> &'static str {
         "fake"
     }
 
-    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
-        Box::pin(async { Ok(env!("CARGO_PKG_VERSION").to_owned()) })
+    async fn version(&self) -> Result<String, ExecutorError> {
+        Ok(env!("CARGO_PKG_VERSION").to_owned())
     }
 
-    fn run<'a>(
-        &'a self,
-        job: &'a Job,
-        log: &'a mut dyn LogSink,
-        cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
-        Box::pin(self.play(job, log, cancel))
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        self.play(job, log, cancel).await
     }
 }
 

@@ -33,7 +33,7 @@ use std::borrow::Cow;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
 
 use crate::digest::Sha256;
@@ -319,44 +319,39 @@ impl LogSink for Vec<u8> {
 }
 
 /// Runs jobs.
+#[async_trait]
 pub trait Executor: Send + Sync {
     /// Returns the executor's name on the command line and in the manifest: `docker`.
     fn name(&self) -> &'static str;
 
     /// Returns the version of the daemon or sandbox program, for the manifest.
-    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>>;
+    async fn version(&self) -> Result<String, ExecutorError>;
 
     /// Runs one job to its end. The executor has removed everything that it created (containers, temporary files) when
     /// this returns, even after a cancellation. A cancelled token ends the job at once with [`Exit::Cancelled`].
-    fn run<'a>(
-        &'a self,
-        job: &'a Job,
-        log: &'a mut dyn LogSink,
-        cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<Completion, ExecutorError>>;
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError>;
 
     /// Returns the identity of an image that was not built here. Pulls the image if it is missing, or in any case with
     /// `anew`.
-    fn pull<'a>(
-        &'a self,
-        image: &'a str,
-        _anew: bool,
-    ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
-        Box::pin(async move {
-            Err(ExecutorError::Image {
-                image: image.to_owned(),
-                message: format!(
-                    "executor `{}` supports only images that were built here; use `--executor docker`, whose daemon can pull it",
-                    self.name()
-                ),
-            })
+    async fn pull(&self, image: &str, _anew: bool) -> Result<Sha256, ExecutorError> {
+        Err(ExecutorError::Image {
+            image: image.to_owned(),
+            message: format!(
+                "executor `{}` supports only images that were built here; use `--executor docker`, whose daemon can pull it",
+                self.name()
+            ),
         })
     }
 
     /// Removes what dead runs left behind and returns the number of removed objects. Objects of a run that is alive, or
     /// may be alive on another machine, stay.
-    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(async { Ok(0) })
+    async fn sweep(&self) -> Result<usize, ExecutorError> {
+        Ok(0)
     }
 
     /// Returns how many jobs can run at once, if this does not depend on the processors of this machine.
@@ -379,7 +374,7 @@ pub trait Executor: Send + Sync {
 
     /// Ends the run: removes what was cached between jobs (copies of trees on another machine). If the process dies
     /// before this, a later [`Self::sweep`] removes it.
-    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        Box::pin(async { Ok(()) })
+    async fn finish(&self) -> Result<(), ExecutorError> {
+        Ok(())
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Instant;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::{Child, Command};
@@ -140,21 +140,22 @@ async fn follow(
     Ok(early.unwrap_or_else(|| Exit::Code(status.code().unwrap_or(137))))
 }
 
+#[async_trait]
 impl Executor for PlainExecutor {
     fn name(&self) -> &'static str {
         "local"
     }
 
-    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
-        Box::pin(async { Ok("without a sandbox".to_owned()) })
+    async fn version(&self) -> Result<String, ExecutorError> {
+        Ok("without a sandbox".to_owned())
     }
 
-    fn run<'a>(
-        &'a self,
-        job: &'a Job,
-        log: &'a mut dyn LogSink,
-        cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
-        Box::pin(self.run_plain(job, log, cancel))
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        self.run_plain(job, log, cancel).await
     }
 }

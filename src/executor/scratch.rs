@@ -10,6 +10,7 @@ use rustix::fs::{FsWord, statfs};
 
 use super::Limits;
 use super::sandbox::TMP;
+use crate::fs::blocking;
 
 const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -24,9 +25,8 @@ const DEEPEST: usize = 64;
 pub(super) async fn exceed(process: u32, limits: Limits) {
     loop {
         tokio::time::sleep(INTERVAL).await;
-        if files(innermost(process), limits)
-            .is_some_and(|files| files > u64::from(limits.files_each()))
-        {
+        let files = blocking(move || files(innermost(process), limits)).await;
+        if files.is_some_and(|files| files > u64::from(limits.files_each())) {
             return;
         }
     }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::Limits;
+use crate::fs::blocking;
 
 /// How often the directory is scanned; a scan takes at most one part in `SHARE_OF_TIME` of the time.
 const INTERVAL: Duration = Duration::from_millis(100);
@@ -27,8 +28,7 @@ pub(super) async fn exceed(folder: &Path, limits: Limits) {
         tokio::time::sleep(interval).await;
         let path = folder.to_owned();
         let start = Instant::now();
-        let is_over = tokio::task::spawn_blocking(move || is_over(&path, limits)).await;
-        if is_over.unwrap_or(false) {
+        if blocking(move || is_over(&path, limits)).await {
             return;
         }
         interval = INTERVAL.max(start.elapsed() * SHARE_OF_TIME);

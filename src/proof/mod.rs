@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::executor::{
     Executor, ExecutorError, Exit, Job, Limits, LogSink, Mount, Network, Toolchain,
 };
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, blocking};
 use crate::kernel::Architecture;
 
 pub use console::{Boot, CONSOLE_FILE, read_console};
@@ -127,14 +127,19 @@ impl Proof<'_> {
         log: &mut Vec<u8>,
         cancel: &CancellationToken,
     ) -> Result<Boot, ProofError> {
-        let input = self.folder.join("in");
-        fs::remove_folder(&input)?;
-        let kernel = fs::read_file(self.kernel_image)?;
-        let kernel = bootable(kernel, self.architecture).map_err(ProofError::Boot)?;
-        write_input(&input, &kernel, modules)?;
-        let output = self.folder.join("out");
-        fs::remove_folder(&output)?;
-        fs::create_folder(&output)?;
+        let (input, output) = (self.folder.join("in"), self.folder.join("out"));
+        let (into, emptied) = (input.clone(), output.clone());
+        let (kernel, architecture) = (self.kernel_image.to_owned(), self.architecture);
+        let to_prove = modules.to_vec();
+        let prepare = move || {
+            fs::remove_folder(&into)?;
+            let kernel = fs::read_file(&kernel)?;
+            let kernel = bootable(kernel, architecture).map_err(ProofError::Boot)?;
+            write_input(&into, &kernel, &to_prove)?;
+            fs::remove_folder(&emptied)?;
+            fs::create_folder(&emptied).map_err(ProofError::from)
+        };
+        blocking(prepare).await?;
         let job = Job {
             name: format!("proof {}", self.kernel_image.display()),
             run_id: self.run_id.clone(),

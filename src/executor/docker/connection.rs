@@ -13,7 +13,7 @@ use super::super::ExecutorError;
 use super::address::{DockerAddress, Kind};
 use super::ssh::Bridge;
 use crate::error::chain;
-use crate::fs::in_words;
+use crate::fs::{blocking, in_words};
 use crate::kernel::Architecture;
 
 /// The first API version that has everything used here (Docker 20.10).
@@ -33,7 +33,8 @@ pub(super) struct Connection {
 /// Connects, and asks the daemon for its version and architecture.
 pub(super) async fn connect(address: &DockerAddress) -> Result<Connection, ExecutorError> {
     let shown = address.as_str();
-    let (docker, bridge) = client(address)?;
+    let of_client = address.clone();
+    let (docker, bridge) = blocking(move || client(&of_client)).await?;
     let docker = docker.with_timeout(ANSWER_TIMEOUT);
     let version = match docker.version().await {
         Ok(version) => version,
@@ -42,12 +43,12 @@ pub(super) async fn connect(address: &DockerAddress) -> Result<Connection, Execu
                 Some(bridge) => bridge.words().await,
                 None => String::new(),
             };
-            return Err(if words.is_empty() {
-                unreachable(shown, error)
-            } else {
-                let message = format!("no Docker daemon answers at {shown}: {words}");
-                ExecutorError::infrastructure(message)
-            });
+            if words.is_empty() {
+                let shown = shown.to_owned();
+                return Err(blocking(move || unreachable(&shown, error)).await);
+            }
+            let message = format!("no Docker daemon answers at {shown}: {words}");
+            return Err(ExecutorError::infrastructure(message));
         }
     };
     check_architecture(address, version.arch.as_deref())?;

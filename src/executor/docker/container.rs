@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::query_parameters::{
     AttachContainerOptionsBuilder, InspectContainerOptions, InspectContainerOptionsBuilder,
-    KillContainerOptions, RemoveContainerOptionsBuilder, StartContainerOptions,
-    WaitContainerOptionsBuilder,
+    KillContainerOptions, StartContainerOptions, WaitContainerOptionsBuilder,
 };
 use futures_util::StreamExt as _;
 use tokio_util::sync::CancellationToken;
@@ -18,9 +16,8 @@ use super::super::{
     writes,
 };
 use super::DockerExecutor;
-use super::connection::{HungUp, failure, has_status};
-use super::leftovers::{Leftover, Leftovers};
-use super::volume::OutputVolume;
+use super::connection::{HungUp, failure};
+use super::leftovers::Created;
 
 /// How long to wait for the rest of the output after the container has ended.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -279,75 +276,5 @@ pub(super) fn cancelled() -> Completion {
     Completion {
         exit: Exit::Cancelled,
         resources: Resources::default(),
-    }
-}
-
-/// A created container. It is removed with its output volume when this is dropped, if not before.
-pub(super) struct Created {
-    docker: Docker,
-    leftovers: Leftovers,
-    id: Option<String>,
-    output_volume: Option<OutputVolume>,
-}
-
-impl Created {
-    pub(super) fn new(
-        executor: &DockerExecutor,
-        id: String,
-        output_volume: Option<OutputVolume>,
-    ) -> Self {
-        Self {
-            docker: executor.docker.clone(),
-            leftovers: executor.leftovers.clone(),
-            id: Some(id),
-            output_volume,
-        }
-    }
-
-    pub(super) fn id(&self) -> &str {
-        self.id.as_deref().unwrap_or_default()
-    }
-
-    pub(super) async fn remove(mut self) -> Result<(), ExecutorError> {
-        let leftover = Leftover {
-            id: self.id().to_owned(),
-            output_volume: self.output_volume.clone(),
-        };
-        let removed = self.leftovers.remove(&self.docker, leftover).await;
-        // Cleared only now: if this future is dropped earlier, `drop` removes the container in the background.
-        self.id = None;
-        removed
-    }
-}
-
-impl Drop for Created {
-    fn drop(&mut self) {
-        if let Some(id) = self.id.take() {
-            let output_volume = self.output_volume.take();
-            let leftover = Leftover { id, output_volume };
-            self.leftovers.remove_later(&self.docker, leftover);
-        }
-    }
-}
-
-/// Kills and removes a container with its anonymous volumes and its output volume. It is not an error if one is
-/// already removed or being removed.
-pub(super) async fn remove(
-    docker: &Docker,
-    id: &str,
-    output_volume: Option<&OutputVolume>,
-) -> Result<(), ExecutorError> {
-    let options = RemoveContainerOptionsBuilder::new()
-        .force(true)
-        .v(true)
-        .build();
-    match docker.remove_container(id, Some(options)).await {
-        Err(error) if !has_status(&error, 404) && !has_status(&error, 409) => {
-            Err(failure("remove a container", error))
-        }
-        _ => match output_volume {
-            Some(output) => Box::pin(output.remove(docker)).await,
-            None => Ok(()),
-        },
     }
 }

@@ -14,8 +14,9 @@ use super::super::kvm::DEVICE;
 use super::super::sandbox::{self, OUT, TMP};
 use super::super::{ExecutorError, Job, Limits, Network};
 use super::connection::{failure, has_status};
-use super::container::Created;
+use super::leftovers::Created;
 use super::{DockerExecutor, volume};
+use crate::fs::blocking;
 
 /// Sends stdout and stderr through one pipe: with two, the daemon loses their order.
 const IN_ONE_STREAM: [&str; 3] = ["/bin/sh", "-c", r#"exec "$0" "$@" 2>&1"#];
@@ -67,7 +68,7 @@ impl DockerExecutor {
             .create_container(None::<CreateContainerOptions>, body)
             .await
         {
-            Ok(created) => Ok(Created::new(self, created.id, output_volume)),
+            Ok(created) => Ok(self.created(created.id, output_volume)),
             Err(error) => {
                 if let Some(output) = output_volume {
                     // The first error is the one to report; a later sweep removes the rest.
@@ -165,7 +166,8 @@ impl DockerExecutor {
             return Ok(false);
         }
         let marker = job.output.join(MARKER);
-        crate::fs::write(&marker, "")?;
+        let written = marker.clone();
+        blocking(move || crate::fs::write(&written, "")).await?;
         let mounts = vec![bind(&job.output, OUT, true)?];
         let body = self.describe(image, job, mounts, sandbox::command(job)?);
         let created = self
@@ -174,7 +176,7 @@ impl DockerExecutor {
             .await;
         let seen = match created {
             Ok(created) => {
-                let container = Created::new(self, created.id, None);
+                let container = self.created(created.id, None);
                 let options = ContainerArchiveInfoOptionsBuilder::new()
                     .path(&format!("{OUT}/{MARKER}"))
                     .build();
@@ -193,7 +195,7 @@ impl DockerExecutor {
             Err(error) if has_status(&error, 400) => Ok(false),
             Err(error) => Err(failure("create a container", error)),
         };
-        crate::fs::remove_file(&marker)?;
+        blocking(move || crate::fs::remove_file(&marker)).await?;
         seen
     }
 }

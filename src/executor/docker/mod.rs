@@ -22,9 +22,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
+use async_trait::async_trait;
 use bollard::Docker;
 use bollard::auth::DockerCredentials;
-use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 
@@ -34,12 +34,11 @@ use crate::digest::Sha256;
 
 pub use address::{DockerAddress, ParseDockerAddressError};
 use connection::Connection;
-use leftovers::Leftovers;
+use leftovers::{Created, Leftovers, OutputVolume};
 pub use pool::DockerPool;
 use ssh::Bridge;
+use sweep::OWNER_LABEL;
 
-/// The label with the owner of a container or volume, for sweeping.
-const OWNER_LABEL: &str = "org.driverkit-matrix.owner";
 /// The label with the run's name.
 const RUN_LABEL: &str = "org.driverkit-matrix.run";
 /// The label with the job's name.
@@ -132,6 +131,15 @@ impl DockerExecutor {
         self
     }
 
+    fn created(&self, id: String, output_volume: Option<OutputVolume>) -> Created {
+        Created::new(
+            self.docker.clone(),
+            self.leftovers.clone(),
+            id,
+            output_volume,
+        )
+    }
+
     fn labels(&self, run: &str, job: &str) -> HashMap<String, String> {
         HashMap::from([
             (OWNER_LABEL.to_owned(), self.owner.to_string()),
@@ -141,35 +149,29 @@ impl DockerExecutor {
     }
 }
 
+#[async_trait]
 impl Executor for DockerExecutor {
     fn name(&self) -> &'static str {
         "docker"
     }
 
-    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
-        Box::pin(async {
-            let version = self.docker.version().await;
-            let version =
-                version.map_err(|error| connection::failure("report its version", error))?;
-            Ok(version.version.unwrap_or_default())
-        })
+    async fn version(&self) -> Result<String, ExecutorError> {
+        let version = self.docker.version().await;
+        let version = version.map_err(|error| connection::failure("report its version", error))?;
+        Ok(version.version.unwrap_or_default())
     }
 
-    fn run<'a>(
-        &'a self,
-        job: &'a Job,
-        log: &'a mut dyn LogSink,
-        cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
-        Box::pin(self.run_container(job, log, cancel))
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        self.run_container(job, log, cancel).await
     }
 
-    fn pull<'a>(
-        &'a self,
-        image: &'a str,
-        anew: bool,
-    ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
-        Box::pin(image::pull(&self.docker, image, &self.logins, anew))
+    async fn pull(&self, image: &str, anew: bool) -> Result<Sha256, ExecutorError> {
+        image::pull(&self.docker, image, &self.logins, anew).await
     }
 
     fn allow_kvm(&self, kvm: Kvm) -> Result<(), String> {
@@ -184,16 +186,14 @@ impl Executor for DockerExecutor {
         Ok(())
     }
 
-    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(sweep::sweep(&self.docker))
+    async fn sweep(&self) -> Result<usize, ExecutorError> {
+        sweep::sweep(&self.docker).await
     }
 
-    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        Box::pin(async {
-            // Containers first, since volumes are in use until their containers are gone. Volumes are removed even if
-            // the first step fails.
-            let removed = self.leftovers.finish(&self.docker).await;
-            self.remove_tree_volumes().await.and(removed)
-        })
+    async fn finish(&self) -> Result<(), ExecutorError> {
+        // Containers first, since volumes are in use until their containers are gone. Volumes are removed even if
+        // the first step fails.
+        let removed = self.leftovers.finish(&self.docker).await;
+        self.remove_tree_volumes().await.and(removed)
     }
 }

@@ -12,7 +12,8 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, join_all};
+use async_trait::async_trait;
+use futures_util::future::join_all;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -21,6 +22,7 @@ use super::host::{FreesSlot, Host, Lost, Silence, Slot, State, connect};
 use super::{DockerAddress, DockerExecutor};
 use crate::digest::Sha256;
 use crate::error::chain;
+use crate::fs::blocking;
 
 /// How long to wait before a lost daemon is queried again.
 const ABSENCE: Duration = Duration::from_secs(30);
@@ -255,7 +257,8 @@ impl DockerPool {
             if let (true, Lost(Some(error))) = (attempt > ATTEMPTS, lost) {
                 return Err(error);
             }
-            replace(&job.output)?;
+            let output = job.output.clone();
+            blocking(move || replace(&output)).await?;
         }
     }
 }
@@ -273,69 +276,64 @@ fn replace(folder: &std::path::Path) -> Result<(), ExecutorError> {
     Ok(())
 }
 
+#[async_trait]
 impl Executor for DockerPool {
     fn name(&self) -> &'static str {
         "docker"
     }
 
-    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
+    async fn version(&self) -> Result<String, ExecutorError> {
         if self.is_usual {
             let version: String = self
                 .hosts
                 .iter()
                 .map(|host| host.version.as_str())
                 .collect();
-            return Box::pin(async move { Ok(version) });
+            return Ok(version);
         }
         let versions: Vec<String> = self
             .hosts
             .iter()
             .map(|host| format!("{} at {}", host.version, host.address))
             .collect();
-        Box::pin(async move { Ok(versions.join(", ")) })
+        Ok(versions.join(", "))
     }
 
     fn slots(&self) -> Option<usize> {
         (!self.is_usual).then(|| self.hosts.iter().map(|host| host.slots).sum())
     }
 
-    fn run<'a>(
-        &'a self,
-        job: &'a Job,
-        log: &'a mut dyn LogSink,
-        cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
-        Box::pin(self.run_somewhere(job, log, cancel))
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        self.run_somewhere(job, log, cancel).await
     }
 
     /// Pulls the image on all available daemons, since a job may go to any. Fails if they get different images.
-    fn pull<'a>(
-        &'a self,
-        image: &'a str,
-        anew: bool,
-    ) -> BoxFuture<'a, Result<Sha256, ExecutorError>> {
-        Box::pin(async move {
-            // Waits for a daemon as long as a job does; the slot itself is not needed.
-            drop(self.patient_slot(&mut Vec::new()).await?);
-            let is_there = |host: &&Host| host.state().gone.is_none();
-            let hosts = self.hosts.iter().filter(is_there);
-            let pulled = join_all(hosts.map(|host| host.executor.pull(image, anew))).await;
-            let mut found: BTreeSet<Sha256> =
-                pulled.into_iter().collect::<Result<_, ExecutorError>>()?;
-            match (found.pop_first(), found.is_empty()) {
-                (Some(one), true) => Ok(one),
-                (Some(_), false) => Err(ExecutorError::Image {
-                    image: image.to_owned(),
-                    message:
-                        "the Docker daemons have different images under this name; pull it again with \
-                              `driverkit-matrix images update`"
-                            .to_owned(),
-                }),
-                (None, _) => Err(ExecutorError::infrastructure(
-                    "none of the Docker daemons answers any more",
-                )),
-            }
-        })
+    async fn pull(&self, image: &str, anew: bool) -> Result<Sha256, ExecutorError> {
+        // Waits for a daemon as long as a job does; the slot itself is not needed.
+        drop(self.patient_slot(&mut Vec::new()).await?);
+        let is_there = |host: &&Host| host.state().gone.is_none();
+        let hosts = self.hosts.iter().filter(is_there);
+        let pulled = join_all(hosts.map(|host| host.executor.pull(image, anew))).await;
+        let mut found: BTreeSet<Sha256> =
+            pulled.into_iter().collect::<Result<_, ExecutorError>>()?;
+        match (found.pop_first(), found.is_empty()) {
+            (Some(one), true) => Ok(one),
+            (Some(_), false) => Err(ExecutorError::Image {
+                image: image.to_owned(),
+                message:
+                    "the Docker daemons have different images under this name; pull it again with \
+                          `driverkit-matrix images update`"
+                        .to_owned(),
+            }),
+            (None, _) => Err(ExecutorError::infrastructure(
+                "none of the Docker daemons answers any more",
+            )),
+        }
     }
 
     /// Allows KVM on the daemons of this machine. Fails only if no daemon accepts it.
@@ -351,22 +349,18 @@ impl Executor for DockerPool {
         Err(refused.join("; "))
     }
 
-    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(async {
-            let swept = join_all(self.hosts.iter().map(|host| host.executor.sweep())).await;
-            swept.into_iter().sum()
-        })
+    async fn sweep(&self) -> Result<usize, ExecutorError> {
+        let swept = join_all(self.hosts.iter().map(|host| host.executor.sweep())).await;
+        swept.into_iter().sum()
     }
 
-    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        Box::pin(async {
-            self.welcome_back().await;
-            let is_there = |host: &&Host| host.state().gone.is_none();
-            for host in self.hosts.iter().filter(is_there) {
-                host.executor.finish().await?;
-            }
-            Ok(())
-        })
+    async fn finish(&self) -> Result<(), ExecutorError> {
+        self.welcome_back().await;
+        let is_there = |host: &&Host| host.state().gone.is_none();
+        for host in self.hosts.iter().filter(is_there) {
+            host.executor.finish().await?;
+        }
+        Ok(())
     }
 
     fn notes(&self) -> Vec<String> {

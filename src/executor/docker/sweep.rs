@@ -9,7 +9,10 @@ use jiff::Timestamp;
 use super::super::ExecutorError;
 use super::super::owner::is_abandoned;
 use super::connection::failure;
-use super::{OWNER_LABEL, container, volume};
+use super::leftovers::{remove_container, remove_volume};
+
+/// The label with the owner of a container or volume.
+pub(super) const OWNER_LABEL: &str = "org.driverkit-matrix.owner";
 
 pub(super) async fn sweep(docker: &Docker) -> Result<usize, ExecutorError> {
     let now = Timestamp::now();
@@ -32,7 +35,7 @@ pub(super) async fn sweep(docker: &Docker) -> Result<usize, ExecutorError> {
         if let Some(id) = found.id
             && is_abandoned(labels.get(OWNER_LABEL), created, now)
         {
-            container::remove(docker, &id, None).await?;
+            remove_container(docker, &id, None).await?;
             removed += 1;
         }
     }
@@ -45,7 +48,7 @@ pub(super) async fn sweep(docker: &Docker) -> Result<usize, ExecutorError> {
     for found in volumes.volumes.unwrap_or_default() {
         let created = found.created_at.and_then(|text| text.parse().ok());
         if is_abandoned(found.labels.get(OWNER_LABEL), created, now) {
-            volume::remove(docker, &found.name).await?;
+            remove_volume(docker, &found.name).await?;
             removed += 1;
         }
     }

@@ -5,13 +5,12 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use bollard::Docker;
 use bollard::models::{
     ContainerCreateBody, HostConfig, Mount, MountType, MountVolumeOptions, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, DownloadFromContainerOptionsBuilder, RemoveVolumeOptionsBuilder,
-    StartContainerOptions, UploadToContainerOptionsBuilder,
+    CreateContainerOptions, DownloadFromContainerOptionsBuilder, StartContainerOptions,
+    UploadToContainerOptionsBuilder,
 };
 use futures_util::TryStreamExt as _;
 use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
@@ -19,28 +18,14 @@ use tokio_util::io::{ReaderStream, StreamReader, SyncIoBridge};
 use super::super::sandbox::{self, OUT};
 use super::super::{ExecutorError, Job, output};
 use super::DockerExecutor;
-use super::connection::{failure, has_status};
-use super::container::Created;
+use super::connection::failure;
+use super::leftovers::{Created, OutputVolume, remove_container, remove_volume};
+use crate::fs::blocking;
 
 const BUFFER_BYTES: usize = 1 << 20;
 
 /// The block size of a tmpfs on most machines.
 const PAGE_BYTES: u64 = 4096;
-
-/// A volume for the outputs of one job, and the container that keeps it alive.
-#[derive(Clone)]
-pub(super) struct OutputVolume {
-    pub(super) name: String,
-    pub(super) holder: String,
-}
-
-impl OutputVolume {
-    /// Removes the container and the volume. It is not an error if they no longer exist.
-    pub(super) async fn remove(&self, docker: &Docker) -> Result<(), ExecutorError> {
-        super::container::remove(docker, &self.holder, None).await?;
-        remove(docker, &self.name).await
-    }
-}
 
 impl DockerExecutor {
     /// Returns the volume with a copy of directory `source`. The first job that needs it creates it, through a
@@ -73,7 +58,7 @@ impl DockerExecutor {
         let filled = self.fill_volume(image, job, source, target, &name).await;
         if filled.is_err() {
             // The first error is the one to report; a later sweep removes the rest.
-            drop(remove(&self.docker, &name).await);
+            drop(remove_volume(&self.docker, &name).await);
         }
         filled.map(|()| name)
     }
@@ -136,7 +121,7 @@ impl DockerExecutor {
         match self.start_holder(image, job, &name).await {
             Ok(holder) => Ok(OutputVolume { name, holder }),
             Err(error) => {
-                drop(remove(&self.docker, &name).await);
+                drop(remove_volume(&self.docker, &name).await);
                 Err(error)
             }
         }
@@ -177,7 +162,7 @@ impl DockerExecutor {
             .start_container(&created.id, None::<StartContainerOptions>)
             .await;
         if let Err(error) = started {
-            drop(super::container::remove(&self.docker, &created.id, None).await);
+            drop(remove_container(&self.docker, &created.id, None).await);
             return Err(failure("start a container", error));
         }
         Ok(created.id)
@@ -207,7 +192,7 @@ impl DockerExecutor {
             .create_container(None::<CreateContainerOptions>, body)
             .await
             .map_err(|error| failure("create a container", error))?;
-        Ok(Created::new(self, created.id, None))
+        Ok(self.created(created.id, None))
     }
 
     /// Unpacks the tar that `make` writes below `path` in the container.
@@ -253,15 +238,8 @@ impl DockerExecutor {
         let reader = SyncIoBridge::new(StreamReader::new(Box::pin(stream)));
         let folder = job.output.clone();
         let limits = job.limits;
-        let unpacked = tokio::task::spawn_blocking(move || output::unpack(reader, &folder, limits));
-        match unpacked.await {
-            Ok(unpacked) => unpacked
-                .map_err(|error| ExecutorError::caused_by("failed to read outputs back", error)),
-            Err(error) => Err(ExecutorError::caused_by(
-                "the task that reads outputs was aborted",
-                error,
-            )),
-        }
+        let unpacked = blocking(move || output::unpack(reader, &folder, limits)).await;
+        unpacked.map_err(|error| ExecutorError::caused_by("failed to read outputs back", error))
     }
 
     /// Creates an empty volume, and returns the name that the daemon gave it.
@@ -288,7 +266,7 @@ impl DockerExecutor {
     pub(super) async fn remove_tree_volumes(&self) -> Result<(), ExecutorError> {
         let trees = std::mem::take(&mut *self.trees.lock().await);
         for name in trees.values().filter_map(|cell| cell.get()) {
-            remove(&self.docker, name).await?;
+            remove_volume(&self.docker, name).await?;
         }
         Ok(())
     }
@@ -306,16 +284,5 @@ pub(super) fn mount(volume: &str, target: &str, read_only: bool) -> Mount {
             ..Default::default()
         }),
         ..Default::default()
-    }
-}
-
-/// Removes a volume. It is not an error if it does not exist.
-pub(super) async fn remove(docker: &Docker, name: &str) -> Result<(), ExecutorError> {
-    let options = RemoveVolumeOptionsBuilder::new().force(true).build();
-    match docker.remove_volume(name, Some(options)).await {
-        Err(error) if !has_status(&error, 404) => {
-            Err(failure(&format!("remove volume {name}"), error))
-        }
-        _ => Ok(()),
     }
 }

@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, OnceCell};
 
 use super::super::ExecutorError;
 use crate::digest::{HashingWriter, Sha256};
-use crate::fs::{self, FileError, PendingFile};
+use crate::fs::{self, FileError, PendingFile, blocking};
 
 /// Level 3 compresses header trees to a fifth of their size, faster than a disk can write them.
 const LEVEL: i32 = 3;
@@ -79,11 +79,8 @@ impl Archives {
         );
         let made = cell.get_or_try_init(|| async {
             let (source, path) = (source.to_owned(), self.path_of(source));
-            tokio::task::spawn_blocking(move || find_or_make(&source, path))
+            blocking(move || find_or_make(&source, path))
                 .await
-                .map_err(|error| {
-                    ExecutorError::caused_by("the task that packs a tree was aborted", error)
-                })?
                 .map_err(ExecutorError::from)
         });
         Ok(made.await?.clone())

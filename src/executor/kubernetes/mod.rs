@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use k8s_openapi::api::batch::v1::Job as BatchJob;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, Config};
@@ -217,35 +217,28 @@ impl Pace {
     }
 }
 
+#[async_trait]
 impl Executor for KubernetesExecutor {
     fn name(&self) -> &'static str {
         "kubernetes"
     }
 
-    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
-        Box::pin(async {
-            let version = self.client.apiserver_version().await;
-            let version =
-                version.map_err(|error| connection::failure("report its version", &error))?;
-            Ok(version.git_version)
-        })
+    async fn version(&self) -> Result<String, ExecutorError> {
+        let version = self.client.apiserver_version().await;
+        let version = version.map_err(|error| connection::failure("report its version", &error))?;
+        Ok(version.git_version)
     }
 
-    fn run<'a>(
-        &'a self,
-        job: &'a Job,
-        log: &'a mut dyn LogSink,
-        cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
-        Box::pin(self.run_job(job, log, cancel))
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        self.run_job(job, log, cancel).await
     }
 
-    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(async { sweep::sweep(&self.jobs(), &self.home).await })
-    }
-
-    fn finish(&self) -> BoxFuture<'_, Result<(), ExecutorError>> {
-        // Each job has removed its own objects; the cache volume stays for the next run.
-        Box::pin(async { Ok(()) })
+    async fn sweep(&self) -> Result<usize, ExecutorError> {
+        sweep::sweep(&self.jobs(), &self.home).await
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Seek as _};
 use std::time::Duration;
 
 use crate::executor::{ExecutorError, Exit, Job, LogSink, output};
+use crate::fs::blocking;
 
 const RESULT_STATUS: &str = "status";
 
@@ -34,13 +35,7 @@ pub(super) async fn take(
             file.rewind()?;
             output::unpack(&file, &folder, limits)
         };
-        let is_all = tokio::task::spawn_blocking(unpack)
-            .await
-            .map_err(|error| {
-                ExecutorError::caused_by("the task that reads a result was aborted", error)
-            })?
-            .map_err(broken)?;
-        if !is_all {
+        if !blocking(unpack).await.map_err(broken)? {
             status.exit = Exit::TooMuchOutput;
         }
     }

@@ -36,6 +36,7 @@ use super::super::ExecutorError;
 use super::courier::Arrival;
 use super::settings::ServerTls;
 use crate::digest::{HashingWriter, Sha256};
+use crate::fs::blocking;
 
 /// Larger than the output of any build.
 const RESULT_LIMIT_BYTES: u64 = 4 << 30;
@@ -99,13 +100,17 @@ impl InputServer {
         address: Option<&str>,
         tls: Option<&ServerTls>,
     ) -> Result<Self, ExecutorError> {
-        let acceptor = tls.map(acceptor).transpose()?;
-        let authority = match tls {
+        let (acceptor, authority) = match tls.cloned() {
             Some(tls) => {
-                let path = tls.authority.as_ref().unwrap_or(&tls.certificate);
-                Some(crate::fs::read_to_string(path)?)
+                let read = move || -> Result<_, ExecutorError> {
+                    let path = tls.authority.as_ref().unwrap_or(&tls.certificate);
+                    Ok((acceptor(&tls)?, crate::fs::read_to_string(path)?))
+                };
+                blocking(read)
+                    .await
+                    .map(|(acceptor, authority)| (Some(acceptor), Some(authority)))?
             }
-            None => None,
+            None => (None, None),
         };
         let listener = TcpListener::bind(listen).await.map_err(|error| {
             ExecutorError::caused_by(

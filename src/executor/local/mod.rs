@@ -21,7 +21,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use futures_util::future::BoxFuture;
+use async_trait::async_trait;
 use tokio::sync::{Mutex, OnceCell};
 use tokio_util::sync::CancellationToken;
 
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::digest::Sha256;
 
+use crate::fs::blocking;
 use group::Group;
 use outer::Outer;
 use process::{Ended, Process};
@@ -78,16 +79,8 @@ impl LocalExecutor {
             .get_or_try_init(|| async {
                 let folder = self.rootfs_folder.clone();
                 let (name, identity, archive) = (name.clone(), *identity, archive.clone());
-                let unpacking = tokio::task::spawn_blocking(move || {
-                    rootfs::ensure(&folder, &name, identity, archive.as_deref())
-                });
-                match unpacking.await {
-                    Ok(unpacked) => unpacked,
-                    Err(error) => Err(ExecutorError::caused_by(
-                        "the task that unpacks an image was aborted",
-                        error,
-                    )),
-                }
+                let unpack = move || rootfs::ensure(&folder, &name, identity, archive.as_deref());
+                blocking(unpack).await
             })
             .await?;
         Ok(Root::Image(path.clone()))
@@ -151,22 +144,23 @@ impl LocalExecutor {
     }
 }
 
+#[async_trait]
 impl Executor for LocalExecutor {
     fn name(&self) -> &'static str {
         "local"
     }
 
-    fn version(&self) -> BoxFuture<'_, Result<String, ExecutorError>> {
-        Box::pin(process::version())
+    async fn version(&self) -> Result<String, ExecutorError> {
+        process::version().await
     }
 
-    fn run<'a>(
-        &'a self,
-        job: &'a Job,
-        log: &'a mut dyn LogSink,
-        cancel: &'a CancellationToken,
-    ) -> BoxFuture<'a, Result<Completion, ExecutorError>> {
-        Box::pin(self.run_sandbox(job, log, cancel))
+    async fn run(
+        &self,
+        job: &Job,
+        log: &mut dyn LogSink,
+        cancel: &CancellationToken,
+    ) -> Result<Completion, ExecutorError> {
+        self.run_sandbox(job, log, cancel).await
     }
 
     fn allow_kvm(&self, kvm: Kvm) -> Result<(), String> {
@@ -176,7 +170,7 @@ impl Executor for LocalExecutor {
     }
 
     /// Sandboxes die with their run; only control groups of dead runs remain.
-    fn sweep(&self) -> BoxFuture<'_, Result<usize, ExecutorError>> {
-        Box::pin(async { Ok(group::sweep()) })
+    async fn sweep(&self) -> Result<usize, ExecutorError> {
+        Ok(blocking(group::sweep).await)
     }
 }
