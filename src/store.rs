@@ -127,7 +127,7 @@ impl Store {
 
     /// Copies a content from the shared store, unless this store has it. Returns whether it is here
     /// afterwards; an unusable content is logged as a warning, since other places may have it.
-    pub async fn fetch_shared(&self, digest: Sha256) -> bool {
+    pub async fn fetch_shared(self: &Arc<Self>, digest: Sha256) -> bool {
         if self.has_blob(digest) {
             return true;
         }

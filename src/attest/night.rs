@@ -11,7 +11,7 @@ use super::read::{Attestation, read_attestation};
 use super::statement::statement_of;
 use crate::digest::Sha256;
 use crate::event::ArtifactReport;
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, blocking};
 use crate::report::{BuildRecord, Manifest, attestation_of};
 use crate::sign::{Key, PlainSigner, SignError};
 
@@ -95,7 +95,8 @@ impl Attester {
         let Wanted { file, statement } = wanted;
         let mut signatures = Vec::new();
         if let Some((signer, key)) = &self.key {
-            let folder = tempfile::tempdir().map_err(FileError::of("create", "directory"))?;
+            let folder = blocking(tempfile::tempdir).await;
+            let folder = folder.map_err(FileError::of("create", "directory"))?;
             let message = signed_bytes(&statement);
             let signed = signer.sign(message.clone(), key.hash(), folder.path());
             let signature = signed.await?;
@@ -106,7 +107,7 @@ impl Attester {
         }
         let line = Envelope::new(&statement, signatures).to_line();
         let line = line.map_err(|error| FileError::of("encode", &file)(error.into()))?;
-        Ok(fs::write(&file, line)?)
+        Ok(blocking(move || fs::write(&file, line)).await?)
     }
 }
 

@@ -141,7 +141,9 @@ impl Server<'_> {
                 }
             }
         }
+        tracing::trace!(url = shown(url), start_bytes, "requesting");
         let mut response = self.send(request).await?;
+        tracing::trace!(url = shown(url), status = %response.status(), "answered");
         match response.status() {
             StatusCode::OK => {
                 body.reset()?;

@@ -15,6 +15,7 @@ use super::record::{Record, Validators};
 use super::refuse::Refusal;
 use super::{Activity, Answer, ContentKind, FetchError, Settings, SingleFlight, Tried, local};
 use crate::digest::Sha256;
+use crate::fs::blocking;
 use crate::redact;
 use crate::store::Store;
 
@@ -252,17 +253,19 @@ impl Fetcher {
         let mut record = Record::new(name.clone(), sha256, size_bytes, validators).given_by(&shown);
         record.is_agreed = self.agrees(&record, place);
         let store = Arc::clone(&self.store);
-        run_blocking(move || {
+        blocking(move || {
             record
                 .keep(&store)
                 .map_err(|error| Answer::Store(error.to_string()))
         })
         .await?;
         self.distrusted().remove(&name);
+        let url = redact::url(place).into_owned();
+        tracing::debug!(url, %sha256, size_bytes, "fetched");
         Ok(Fetched {
             sha256,
             size_bytes,
-            url: redact::url(place).into_owned(),
+            url,
         })
     }
 
@@ -281,7 +284,7 @@ impl Fetcher {
                 return Ok((record.sha256, record.size_bytes, record.validators.clone()));
             }
             let store = Arc::clone(&self.store);
-            match run_blocking(move || body.into_store(&store)).await {
+            match blocking(move || body.into_store(&store)).await {
                 Ok((sha256, size_bytes)) => return Ok((sha256, size_bytes, complete.validators)),
                 // The pieces may be of different files: retry once from the start.
                 Err(Answer::Checksum { .. }) if complete.is_pieced && may_be_pieced => {
@@ -298,7 +301,7 @@ impl Fetcher {
         wanted: &Wanted,
     ) -> Result<(Sha256, u64, Validators), Answer> {
         let (store, wanted) = (Arc::clone(&self.store), wanted.clone());
-        run_blocking(move || {
+        blocking(move || {
             let mut body = Body::for_store(&store, wanted)?;
             let (_, validators) =
                 local::validators(&path).map_err(|error| local::answer(&error))?;
@@ -369,20 +372,10 @@ pub fn make_client(settings: &Settings) -> Result<Client, String> {
         .map_err(|error| error.to_string())
 }
 
-pub(super) async fn run_blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, Answer> + Send + 'static,
-) -> Result<T, Answer> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Answer::Store(error.to_string())),
-    }
-}
-
 pub(super) fn tried(place: &str, answer: Answer) -> Tried {
-    Tried {
-        url: recorded(place),
-        answer,
-    }
+    let url = recorded(place);
+    tracing::debug!(url = %redact::url(&url), %answer, "a URL gave no file");
+    Tried { url, answer }
 }
 
 /// The name of an address in records and refusals.

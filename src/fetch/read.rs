@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::address::{Address, recorded};
 use super::body::{Body, Wanted};
-use super::fetcher::{run_blocking, tried};
+use super::fetcher::tried;
 use super::record::{Record, Validators};
 use super::{Answer, ContentKind, FetchError, Fetcher, Request, local};
+use crate::fs::blocking;
 
 impl Fetcher {
     /// Fetches a file into the store, unless the store has it, and returns its content.
@@ -14,7 +15,7 @@ impl Fetcher {
         let fetched = self.fetch(request).await?;
         let path = self.store.blob_path(fetched.sha256);
         let read = move || crate::fs::read(&path).map_err(|error| Answer::Store(error.to_string()));
-        run_blocking(read).await.map_err(|answer| FetchError {
+        blocking(read).await.map_err(|answer| FetchError {
             tried: vec![tried(&fetched.url, answer)],
         })
     }
@@ -44,7 +45,7 @@ impl Fetcher {
         };
         let name = recorded(url.as_str());
         let (store, record_name) = (Arc::clone(&self.store), name.clone());
-        let kept = run_blocking(move || {
+        let kept = blocking(move || {
             let record = Record::find(&store, &record_name).filter(|record| {
                 record.validators != Validators::default()
                     && store.has_whole_blob(record.sha256).unwrap_or_default()
@@ -61,10 +62,10 @@ impl Fetcher {
                 crate::fs::read(&store.blob_path(record.sha256))
                     .map_err(|error| Answer::Store(error.to_string()))
             };
-            return run_blocking(read).await;
+            return blocking(read).await;
         }
         let bytes = body.into_memory()?;
-        run_blocking(move || {
+        blocking(move || {
             let keep = |error: crate::fs::FileError| Answer::Store(error.to_string());
             let (sha256, size_bytes) = store.put_blob(bytes.as_slice()).map_err(keep)?;
             let record = Record::new(name, sha256, size_bytes, complete.validators);
@@ -81,7 +82,7 @@ impl Fetcher {
                 self.download(&url, &mut body).await?;
             }
             Address::Local(path) => {
-                body = run_blocking(move || local::read(&path, &mut body).map(|()| body)).await?;
+                body = blocking(move || local::read(&path, &mut body).map(|()| body)).await?;
             }
         }
         body.into_memory()

@@ -14,7 +14,7 @@ use crate::bucket::{
     UpdateVersion,
 };
 use crate::digest::{HashingWriter, Sha256};
-use crate::fs::{self, FileError, Lock};
+use crate::fs::{FileError, Lock, blocking};
 
 /// The metadata key for the digest of an object.
 const DIGEST: &str = "sha256";
@@ -81,13 +81,7 @@ impl Destination {
             return Ok(Turn { _lock: None });
         };
         let path = directory.join(STATE).join("publish.lock");
-        if let Some(folder) = path.parent() {
-            fs::create_folder(folder)?;
-        }
-        let lock = tokio::task::spawn_blocking(move || Lock::exclusive(&path)).await;
-        let lock = lock.map_err(|error| {
-            FileError::of("lock", directory)(std::io::Error::other(error.to_string()))
-        })??;
+        let lock = blocking(move || Lock::exclusive(&path)).await?;
         Ok(Turn { _lock: Some(lock) })
     }
 

@@ -7,13 +7,14 @@ use futures_util::StreamExt as _;
 
 use super::destination::Destination;
 use super::error::PublishError;
+use super::index::Index;
 use super::item::Night;
 use super::layout::STATE;
 use crate::bucket::PutOptions;
 use crate::digest::Sha256;
 use crate::error::chain;
 use crate::event::NO_EXECUTOR;
-use crate::fs::{self, FileError, PendingFile};
+use crate::fs::{self, FileError, PendingFile, blocking};
 use crate::report::{KEEP_NIGHTS, Manifest, merge_manifests, read_manifest, write_manifest};
 
 /// The files with the facts of a run, and with its rows.
@@ -99,25 +100,36 @@ pub async fn fetch_manifests(destination: &Destination, out: &Path) -> Result<us
     let Some(index) = destination.index().await? else {
         return Ok(0);
     };
-    let mut nights = nights_of(index.manifests.keys().map(String::as_str));
-    nights.truncate(usize::from(KEEP_NIGHTS));
-    let scratch = tempfile::tempdir().map_err(FileError::of("create", "directory"))?;
-    let scratch = scratch.path();
+    let scratch = blocking(tempfile::tempdir).await;
+    let scratch = scratch.map_err(FileError::of("create", "directory"))?;
+    let nights = newest_nights(&index);
     let names: BTreeSet<&str> = nights.iter().flat_map(KeptNight::names).collect();
     let fetched: Vec<Result<(), PublishError>> = futures_util::stream::iter(names)
-        .map(|name| fetch_manifest(destination, name, scratch))
+        .map(|name| fetch_manifest(destination, name, scratch.path()))
         .buffer_unordered(FETCHED_AT_ONCE)
         .collect()
         .await;
     fetched.into_iter().collect::<Result<(), _>>()?;
-    for (position, night) in nights.iter().enumerate() {
-        let target = match position {
-            0 => out.to_owned(),
-            _ => out.join(STATE).join("manifests").join(night.name()),
-        };
-        place_night(night, scratch, &target)?;
-    }
-    Ok(nights.len())
+    let out = out.to_owned();
+    let place = move || {
+        let nights = newest_nights(&index);
+        for (position, night) in nights.iter().enumerate() {
+            let target = match position {
+                0 => out.clone(),
+                _ => out.join(STATE).join("manifests").join(night.name()),
+            };
+            place_night(night, scratch.path(), &target)?;
+        }
+        Ok(nights.len())
+    };
+    blocking(place).await
+}
+
+/// Returns the nights of a destination that are kept, the newest first.
+fn newest_nights(index: &Index) -> Vec<KeptNight<'_>> {
+    let mut nights = nights_of(index.manifests.keys().map(String::as_str));
+    nights.truncate(usize::from(KEEP_NIGHTS));
+    nights
 }
 
 /// Downloads the files of a manifest into a directory of the same name.
@@ -127,13 +139,13 @@ async fn fetch_manifest(
     out: &Path,
 ) -> Result<(), PublishError> {
     let target = out.join(name);
-    fs::create_folder(&target)?;
     for file in [RUN_FILE, ROWS_FILE, JSON_FILE] {
-        let mut pending = PendingFile::create(&target.join(file))?;
+        let path = target.join(file);
+        let mut pending = blocking(move || PendingFile::create(&path)).await?;
         let key = format!("{}/{name}/{file}", folder());
         let bucket = &destination.bucket;
         if bucket.get_to(&key, MANIFEST_BYTES, &mut pending).await? {
-            pending.keep()?;
+            blocking(move || pending.keep()).await?;
         }
         // A manifest is either two files or one.
         if file == ROWS_FILE && target.join(RUN_FILE).exists() {

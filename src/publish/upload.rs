@@ -18,7 +18,7 @@ use crate::bucket::{
     Attribute, Attributes, BucketError, BucketFault, Object, Put, PutMode, PutOptions,
 };
 use crate::digest::Sha256;
-use crate::fs::{self, FileError};
+use crate::fs::{self, FileError, blocking};
 use crate::report::attestation_of;
 
 /// The Content-Type of attestations.
@@ -278,7 +278,7 @@ enum Judgement {
 /// Returns the content of an artifact, after comparing it with the manifest.
 async fn verified(path: &Path, entry: &Entry) -> Result<Vec<u8>, PublishError> {
     let (path, expected) = (path.to_owned(), entry.sha256);
-    let read = tokio::task::spawn_blocking(move || {
+    let read = move || {
         let content = fs::read_file(&path)?;
         let found = Sha256::of(&content);
         if found == expected {
@@ -290,10 +290,6 @@ async fn verified(path: &Path, entry: &Entry) -> Result<Vec<u8>, PublishError> {
             expected.short()
         );
         Err(FileError::of("publish", path)(std::io::Error::other(why)))
-    });
-    let read = read.await;
-    let read = read.map_err(|error| {
-        FileError::of("read", entry.key.as_str())(std::io::Error::other(error.to_string()))
-    })?;
-    Ok(read?)
+    };
+    Ok(blocking(read).await?)
 }

@@ -20,7 +20,7 @@ use super::packs::{self, Index};
 use super::settings::RemoteError;
 use crate::bucket::{Bucket, BucketError, BucketFault, BucketSettings, PutOptions};
 use crate::digest::Sha256;
-use crate::fs;
+use crate::fs::{self, blocking};
 
 /// The object that records the unreferenced contents, and since when.
 const UNNAMED: &str = "unnamed.json";
@@ -57,7 +57,8 @@ pub async fn clean(
 ) -> Result<Cleaned, RemoteError> {
     let bucket = Bucket::open(settings)?;
     let folder = packs::folder_of(cache, &bucket);
-    fs::create_folder(&folder)?;
+    let created = folder.clone();
+    blocking(move || fs::create_folder(&created)).await?;
     let mut cleaned = merge(&bucket, trust, &folder).await?;
     if !cleaned.refused.is_empty() {
         // Machines that trust these packs may need the contents that they reference.

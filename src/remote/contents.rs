@@ -1,10 +1,11 @@
 //! Objects named by the digest of their content.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::bucket::{Bucket, BucketError, BucketFault, PutMode};
 use crate::digest::{HashingWriter, Sha256};
-use crate::fs::blocking;
+use crate::fs::{FileError, PendingFile, blocking};
 use crate::store::Store;
 
 /// The prefix of contents in a bucket.
@@ -38,14 +39,16 @@ pub(super) async fn send(bucket: &Bucket, content: Sha256, path: &Path) -> Resul
 pub(super) async fn fetch(
     bucket: &Bucket,
     content: Sha256,
-    store: &Store,
+    store: &Arc<Store>,
 ) -> Result<bool, BucketError> {
-    let of_file = |error: crate::fs::FileError| {
-        BucketError::new(BucketFault::Files, bucket.url(), error.to_string())
-    };
-    let folder = store.temporary_folder().map_err(of_file)?;
-    let path = folder.path().join("content");
-    let file = crate::fs::PendingFile::create(&path).map_err(of_file)?;
+    let of_file =
+        |error: FileError| BucketError::new(BucketFault::Files, bucket.url(), error.to_string());
+    let of_folder = Arc::clone(store);
+    let created = blocking(move || -> Result<_, FileError> {
+        let folder = of_folder.temporary_folder()?;
+        Ok((PendingFile::create(&folder.path().join("content"))?, folder))
+    });
+    let (file, _folder) = created.await.map_err(of_file)?;
     let mut writer = HashingWriter::new(file);
     let name = name_of(content);
     if !bucket.get_to(&name, LIMIT_BYTES, &mut writer).await? {

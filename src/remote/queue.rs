@@ -189,7 +189,12 @@ impl Queue {
     }
 
     /// Returns the content that the tree is packed in, or the tree itself if it is not packed, with the result.
-    async fn send_tree(&self, bucket: &Bucket, store: &Store, tree: Sha256) -> (Sha256, State) {
+    async fn send_tree(
+        &self,
+        bucket: &Bucket,
+        store: &Arc<Store>,
+        tree: Sha256,
+    ) -> (Sha256, State) {
         let broken = lock(&self.broken).clone();
         if let Some(why) = broken {
             return (tree, State::Failed(why));

@@ -61,7 +61,8 @@ impl Remote {
         }
         let bucket = Bucket::open(&settings.bucket)?;
         let folder = packs::folder_of(cache, &bucket);
-        fs::create_folder(&folder)?;
+        let created = folder.clone();
+        blocking(move || fs::create_folder(&created)).await?;
         let found = packs::read_all(&bucket, &settings.trust, &folder).await?;
         if !settings.is_read_only {
             let mark = "The store of driverkit-matrix: packs/ and contents/ belong together.\n";

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::contents;
 use crate::bucket::{Bucket, BucketError, BucketFault};
@@ -21,15 +22,17 @@ pub(super) fn record_of(tree: Sha256) -> String {
 pub(super) async fn send(
     bucket: &Bucket,
     tree: Sha256,
-    store: &Store,
+    store: &Arc<Store>,
 ) -> Result<(Sha256, u64), BucketError> {
     let failed =
         |error: FileError| BucketError::new(BucketFault::Files, bucket.url(), error.to_string());
-    let folder = store.temporary_folder().map_err(failed)?;
-    let (root, path) = (store.tree_path(tree), folder.path().join("tree.tar.zst"));
-    let packed = path.clone();
-    let packed = blocking(move || pack(&root, &packed)).await;
-    let (content, size_bytes) = packed.map_err(failed)?;
+    let store = Arc::clone(store);
+    let packed = blocking(move || -> Result<_, FileError> {
+        let folder = store.temporary_folder()?;
+        let path = folder.path().join("tree.tar.zst");
+        Ok((pack(&store.tree_path(tree), &path)?, path, folder))
+    });
+    let ((content, size_bytes), path, _folder) = packed.await.map_err(failed)?;
     contents::send(bucket, content, &path).await?;
     Ok((content, size_bytes))
 }

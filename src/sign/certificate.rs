@@ -24,7 +24,7 @@ impl Certificate {
     /// Reads a certificate. Fails unless it is valid at `now`.
     pub async fn read(path: &Path, now: Timestamp) -> Result<Self, SignError> {
         let of = |message: String| SignError::new(About::Certificate, message);
-        if let Err(error) = std::fs::File::open(path) {
+        if let Err(error) = tokio::fs::File::open(path).await {
             let (path, why) = (path.display(), in_words(&error));
             return Err(of(format!("the certificate {path} cannot be read: {why}")));
         }

@@ -1,6 +1,8 @@
 //! The interface of a store shared by several machines: outcomes, records of URLs, and contents by
 //! digest.
 
+use std::sync::Arc;
+
 use futures_util::future::BoxFuture;
 
 use super::Store;
@@ -53,6 +55,6 @@ pub trait Shared: Send + Sync {
     fn fetch<'a>(
         &'a self,
         content: Sha256,
-        store: &'a Store,
+        store: &'a Arc<Store>,
     ) -> BoxFuture<'a, Result<bool, String>>;
 }

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::mpsc;
 
 use crate::json_schema::assert_fits;
 use driverkit_matrix::bucket::BucketFault;

@@ -1,6 +1,6 @@
 //! Implements the interface of the local store to the remote one.
 
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
@@ -129,7 +129,7 @@ impl Shared for Remote {
     fn fetch<'a>(
         &'a self,
         content: Sha256,
-        store: &'a Store,
+        store: &'a Arc<Store>,
     ) -> BoxFuture<'a, Result<bool, String>> {
         async move {
             let fetched = contents::fetch(&self.bucket, content, store).await;

@@ -331,33 +331,38 @@ fn killed_publication_is_continued_and_no_credential_is_written() {
         .collect();
     let modules: Vec<Module<'_>> = names.iter().map(|name| (name.as_str(), NEW, "x")).collect();
     write_out(&space.path().join("out"), "run-1", 0, &modules);
-    let uploaded = Arc::new(Mutex::new(0));
-    let counter = Arc::clone(&uploaded);
+    // The server stores ten artifacts; it answers the next request after the program was killed.
+    let (full, is_full) = mpsc::channel();
+    let (killed, is_killed) = mpsc::channel::<()>();
+    let mut uploads = 0;
     server.fail(move |method, key, _| {
-        if method == "PUT" && key.starts_with("p/0") {
-            *counter.lock().unwrap() += 1;
-            std::thread::sleep(Duration::from_millis(20));
+        if method != "PUT" || !key.starts_with("p/0") {
+            return None;
         }
-        None
+        uploads += 1;
+        if uploads <= 10 {
+            return None;
+        }
+        full.send(()).unwrap();
+        assert!(is_killed.recv().is_err(), "nothing is sent");
+        Some((503, "text/plain", ""))
     });
     let mut command = Command::new(assert_cmd::cargo::cargo_bin("driverkit-matrix"));
     command
-        .args(["publish", "--uploads", "2", "s3://builds/p"])
+        .args(["publish", "--uploads", "1", "s3://builds/p"])
         .current_dir(space.path())
         .env_clear()
         .env("HOME", space.path())
         .envs(server.variables());
     let mut process = command.stderr(Stdio::null()).spawn().unwrap();
-    while *uploaded.lock().unwrap() < 10 {
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    is_full.recv().unwrap();
     process.kill().unwrap();
     process.wait().unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    drop(killed);
     server.heal();
     assert!(!server.objects().contains_key("p/index.json"));
     let before = server.objects().len();
-    assert!(before < 40, "{before}");
+    assert_eq!(before, 10);
     server.requests();
     let output = command.stderr(Stdio::piped()).output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
