@@ -212,11 +212,11 @@ impl Course {
     fn begin_proof(&mut self, ended: Vec<Ended>, named: fn(Vec<Ended>) -> Named) {
         let builds = self.builds.clone();
         let of_kernel = ended.clone();
-        let extent = ended
+        let scope = ended
             .first()
-            .and_then(|(build, _)| self.proving.extent(build));
+            .and_then(|(build, _)| self.proving.scope(build));
         let task = self.running.spawn(async move {
-            let proven = builds.prove(of_kernel, extent.unwrap_or_default(), Mode::Run);
+            let proven = builds.prove(of_kernel, scope.unwrap_or_default(), Mode::Run);
             Task::Proven(proven.await)
         });
         self.names.insert(task.id(), named(ended));
@@ -304,11 +304,7 @@ impl Course {
         let unproven = unproven.flatten().chain(waiting.into_ended());
         let proving = std::mem::take(&mut self.proving);
         let unproven = unproven.map(|(build, report)| {
-            not_proven(
-                report,
-                proving.extent(&build).unwrap_or_default(),
-                NOT_BEGUN,
-            )
+            not_proven(report, proving.scope(&build).unwrap_or_default(), NOT_BEGUN)
         });
         let undoubled = std::mem::take(&mut self.doubles);
         let undoubled = undoubled.into_iter().map(|(_, report)| report);

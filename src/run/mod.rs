@@ -50,7 +50,7 @@ use crate::recipe::Toolchains;
 use crate::recipe::signing::Signing;
 use crate::run::builds::Builds;
 use crate::run::course::Course;
-use crate::run::proving::{Ended, Extent, Proving};
+use crate::run::proving::{Ended, Proving, Scope};
 use crate::run::sample::Sampled;
 use crate::store::Store;
 
@@ -118,9 +118,9 @@ impl Run {
             };
             let mut found: Vec<Option<BuildReport>> = of_kernel.iter().map(look_up_one).collect();
             share_inputs(&mut found);
-            let is_proven = proving.extent(&of_kernel[0]).is_none_or(|extent| {
+            let is_proven = proving.scope(&of_kernel[0]).is_none_or(|scope| {
                 !settings.retry.has(FailureClass::Load)
-                    && look_up_proofs(&builds, extent, of_kernel, &mut found)
+                    && look_up_proofs(&builds, scope, of_kernel, &mut found)
             });
             let kind_of = |(build, report): (&Build, Option<BuildReport>)| {
                 let report = report?;
@@ -311,14 +311,14 @@ fn share_inputs(found: &mut [Option<BuildReport>]) {
 /// Adds the proofs of modules to the cached builds of a kernel. Returns false if not all proofs are cached.
 fn look_up_proofs(
     builds: &Builds,
-    extent: Extent,
+    scope: Scope,
     of_kernel: &[Build],
     found: &mut [Option<BuildReport>],
 ) -> bool {
     let of_kernel = of_kernel.iter().zip(&*found);
     let ended = of_kernel.filter_map(|(build, report)| Some((build.clone(), report.clone()?)));
     let proven = builds
-        .prove(ended.collect(), extent, Mode::Lookup)
+        .prove(ended.collect(), scope, Mode::Lookup)
         .now_or_never();
     let Some(proven) = proven.flatten() else {
         return false;

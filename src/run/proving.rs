@@ -26,14 +26,14 @@ fn address(kernel: &Arc<Kernel>) -> Address {
 
 /// What is proven in one kernel besides its modules, and at which cost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Extent {
+pub(crate) struct Scope {
     /// Whether its probes are proven too. Under emulation, the verifier takes four fifths of a boot's processor time.
     pub(crate) has_probes: bool,
     /// Whether the kernel is built if only its source is available.
     pub(crate) may_build: bool,
 }
 
-impl Extent {
+impl Scope {
     pub(super) const MODULES: Self = Self {
         has_probes: false,
         may_build: false,
@@ -51,7 +51,7 @@ impl Extent {
 /// The kernels of a plan that prove their modules.
 #[derive(Debug, Default)]
 pub(super) struct Proving {
-    kernels: HashMap<Address, Extent>,
+    kernels: HashMap<Address, Scope>,
 }
 
 impl Proving {
@@ -60,17 +60,17 @@ impl Proving {
     pub(super) fn new(plan: &Plan, over: Option<Prove>, day: u64) -> Self {
         let wanted = |build: &Build| over.unwrap_or(build.settings.prove);
         let mut kernels = HashMap::new();
-        let mut newest: BTreeMap<Line<'_>, BTreeMap<Flavour<'_>, &Arc<Kernel>>> = BTreeMap::new();
+        let mut newest: BTreeMap<Line<'_>, BTreeMap<Vec<&str>, &Arc<Kernel>>> = BTreeMap::new();
         for of_kernel in plan.builds.chunk_by(Build::shares_kernel) {
             let kernel = &of_kernel[0].kernel;
             if of_kernel.iter().any(|build| wanted(build) == Prove::All) {
-                kernels.insert(address(kernel), Extent::ALL);
+                kernels.insert(address(kernel), Scope::ALL);
             } else if of_kernel.iter().any(|build| wanted(build) == Prove::Series) {
                 if has_turn(kernel, day) {
-                    kernels.insert(address(kernel), Extent::WITH_PROBES);
+                    kernels.insert(address(kernel), Scope::WITH_PROBES);
                 }
                 let flavours = newest.entry(Line::of(kernel)).or_default();
-                let best = flavours.entry(Flavour::of(kernel)).or_insert(kernel);
+                let best = flavours.entry(flavour(kernel)).or_insert(kernel);
                 if (&kernel.release, &kernel.version) > (&best.release, &best.version) {
                     *best = kernel;
                 }
@@ -78,10 +78,12 @@ impl Proving {
         }
         for flavours in newest.into_values() {
             // The verifier is the same code in all flavours: one of them judges the probes, plain before special ones.
-            let extents =
-                std::iter::once(Extent::WITH_PROBES).chain(std::iter::repeat(Extent::MODULES));
-            for (kernel, extent) in flavours.into_values().zip(extents) {
-                kernels.entry(address(kernel)).or_insert(extent);
+            let scopes =
+                std::iter::once(Scope::WITH_PROBES).chain(std::iter::repeat(Scope::MODULES));
+            let mut flavours: Vec<_> = flavours.into_iter().collect();
+            flavours.sort_by_key(|(words, _)| words.len());
+            for ((_, kernel), scope) in flavours.into_iter().zip(scopes) {
+                kernels.entry(address(kernel)).or_insert(scope);
             }
         }
         Self { kernels }
@@ -93,7 +95,7 @@ impl Proving {
     }
 
     /// Returns what the kernel of a build proves, if it proves anything.
-    pub(super) fn extent(&self, build: &Build) -> Option<Extent> {
+    pub(super) fn scope(&self, build: &Build) -> Option<Scope> {
         self.kernels.get(&address(&build.kernel)).copied()
     }
 
@@ -101,7 +103,7 @@ impl Proving {
     pub(super) fn kernels_to_build<'a>(&self, builds: impl Iterator<Item = &'a Build>) -> usize {
         let kernels = builds.filter(|build| {
             let has_module = build.artifacts.contains(&Artifact::Module);
-            let may_build = self.extent(build).is_some_and(|extent| extent.may_build);
+            let may_build = self.scope(build).is_some_and(|scope| scope.may_build);
             has_module && may_build && is_built_to_prove(&build.kernel)
         });
         let kernels: HashSet<Address> = kernels.map(|build| address(&build.kernel)).collect();
@@ -135,25 +137,13 @@ impl<'a> Line<'a> {
     }
 }
 
-/// The words in a release (`rt`, `cloud`, `azure`), ordered by their number: the plain flavour is first.
-#[derive(PartialEq, Eq, PartialOrd, Ord)]
-struct Flavour<'a> {
-    count: usize,
-    words: Vec<&'a str>,
-}
-
-impl<'a> Flavour<'a> {
-    fn of(kernel: &'a Kernel) -> Self {
-        let words = kernel
-            .release
-            .as_str()
-            .split(|found: char| !found.is_ascii_alphabetic());
-        let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
-        Self {
-            count: words.len(),
-            words,
-        }
-    }
+/// Returns the words in a release (`rt`, `cloud`, `azure`), which name the flavour; the plain one has the fewest.
+fn flavour(kernel: &Kernel) -> Vec<&str> {
+    let words = kernel
+        .release
+        .as_str()
+        .split(|found: char| !found.is_ascii_alphabetic());
+    words.filter(|word| !word.is_empty()).collect()
 }
 
 /// Reports of builds that wait for other builds of their kernels: a kernel's modules are proven together.

@@ -12,22 +12,22 @@ use crate::recipe::double::DoubleOutcome;
 use crate::recipe::proof::{ModuleFile, ProofOutcome};
 use crate::run::builds::Builds;
 use crate::run::notes::Notes;
-use crate::run::proving::{Ended, Extent};
+use crate::run::proving::{Ended, Scope};
 
 impl Builds {
-    /// Loads the modules, and the probes if `extent` has them, of builds of one kernel into it. In [`Mode::Lookup`],
+    /// Loads the modules, and the probes if `scope` has them, of builds of one kernel into it. In [`Mode::Lookup`],
     /// only looks up the result and returns `None` if it is not cached. The result is added to the reports; artifacts
     /// that the kernel rejects are removed from the output directory.
     pub(crate) async fn prove(
         &self,
         ended: Vec<Ended>,
-        extent: Extent,
+        scope: Scope,
         mode: Mode,
     ) -> Option<Vec<BuildReport>> {
         let mut modules = Vec::new();
         for (build, report) in &ended {
             for artifact in &report.artifacts {
-                if let Some(sha256) = to_prove(artifact, extent) {
+                if let Some(sha256) = to_prove(artifact, scope) {
                     let place = self.placing.full_path(build, artifact.artifact);
                     modules.push(ModuleFile { sha256, place });
                 }
@@ -39,9 +39,9 @@ impl Builds {
         let inputs = report.inputs.iter();
         let headers: Vec<Arc<str>> = inputs.map(|input| Arc::clone(&input.url)).collect();
         let proofs = &self.proofs;
-        let proven = proofs.prove(build, &headers, &modules, extent.may_build, mode);
+        let proven = proofs.prove(build, &headers, &modules, scope.may_build, mode);
         let reason = match proven.await {
-            Ok(proven) => return Some(self.with_proofs(ended, extent, proven, mode).await),
+            Ok(proven) => return Some(self.with_proofs(ended, scope, proven, mode).await),
             Err(Halt::Missing) => return None,
             Err(Halt::Failed(failed)) => failed.failure.message,
             Err(Halt::NotRun | Halt::Elsewhere) => NOT_BEGUN.to_owned(),
@@ -49,7 +49,7 @@ impl Builds {
         let reports = ended.into_iter();
         Some(
             reports
-                .map(|(_, report)| not_proven(report, extent, &reason))
+                .map(|(_, report)| not_proven(report, scope, &reason))
                 .collect(),
         )
     }
@@ -58,7 +58,7 @@ impl Builds {
     async fn with_proofs(
         &self,
         ended: Vec<Ended>,
-        extent: Extent,
+        scope: Scope,
         proven: Vec<ProofOutcome>,
         mode: Mode,
     ) -> Vec<BuildReport> {
@@ -66,7 +66,7 @@ impl Builds {
         let mut reports = Vec::with_capacity(ended.len());
         for (build, mut report) in ended {
             for artifact in &mut report.artifacts {
-                if to_prove(artifact, extent).is_none() {
+                if to_prove(artifact, scope).is_none() {
                     continue;
                 }
                 let Some(proven) = proven.next() else { break };
@@ -148,17 +148,17 @@ impl Builds {
 pub(super) const NOT_BEGUN: &str = "the run ended first";
 
 /// Returns the digest of an artifact, if it was built successfully and is to be proven.
-fn to_prove(artifact: &ArtifactReport, extent: Extent) -> Option<Sha256> {
-    let is_proven = extent.has_probes || artifact.artifact != Artifact::Probe;
+fn to_prove(artifact: &ArtifactReport, scope: Scope) -> Option<Sha256> {
+    let is_proven = scope.has_probes || artifact.artifact != Artifact::Probe;
     artifact
         .sha256
         .filter(|_| is_proven && artifact.status.is_success())
 }
 
 /// Returns the report with the reason why its artifacts were not proven.
-pub(super) fn not_proven(mut report: BuildReport, extent: Extent, reason: &str) -> BuildReport {
+pub(super) fn not_proven(mut report: BuildReport, scope: Scope, reason: &str) -> BuildReport {
     for artifact in &mut report.artifacts {
-        if to_prove(artifact, extent).is_some() {
+        if to_prove(artifact, scope).is_some() {
             artifact.proof = Some(ProofReport {
                 result: ProofResult::NotProven,
                 message: reason.to_owned(),

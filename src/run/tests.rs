@@ -159,7 +159,7 @@ fn the_newest_of_a_series_is_proven_and_the_others_once_each_round() {
     let mut turns = vec![0; plan.builds.len()];
     for day in 100..130 {
         let proving = Proving::new(&plan, Some(Prove::Series), day);
-        assert_eq!(proving.extent(newest), Some(Extent::WITH_PROBES));
+        assert_eq!(proving.scope(newest), Some(Scope::WITH_PROBES));
         for (turns, build) in turns.iter_mut().zip(&plan.builds) {
             *turns += u32::from(proving.has(build));
         }
@@ -185,26 +185,26 @@ fn one_flavour_of_a_series_proves_its_probes() {
         "6.12.2-rt-amd64",
     ];
     let plan = plan_of_releases(folder.path(), "debian", &releases);
-    let modules = Some(Extent::MODULES);
-    let probes = Some(Extent::WITH_PROBES);
+    let modules = Some(Scope::MODULES);
+    let probes = Some(Scope::WITH_PROBES);
     let mut turns = [0; 5];
     for day in 0..30 {
         let proving = Proving::new(&plan, Some(Prove::Series), day);
-        let extents: Vec<Option<Extent>> = plan
+        let scopes: Vec<Option<Scope>> = plan
             .builds
             .iter()
-            .map(|build| proving.extent(build))
+            .map(|build| proving.scope(build))
             .collect();
         // Only the older kernel and flavours with more words wait for their turns.
-        assert!(extents[0].is_none() || extents[0] == probes);
-        assert_eq!((extents[1], extents[4]), (probes, probes));
+        assert!(scopes[0].is_none() || scopes[0] == probes);
+        assert_eq!((scopes[1], scopes[4]), (probes, probes));
         assert!(
-            extents[2..4]
+            scopes[2..4]
                 .iter()
-                .all(|extent| [modules, probes].contains(extent))
+                .all(|scope| [modules, probes].contains(scope))
         );
-        for (turns, extent) in turns.iter_mut().zip(extents) {
-            *turns += u32::from(extent == probes);
+        for (turns, scope) in turns.iter_mut().zip(scopes) {
+            *turns += u32::from(scope == probes);
         }
     }
     assert_eq!(turns, [1, 30, 1, 1, 30]);
@@ -212,6 +212,6 @@ fn one_flavour_of_a_series_proves_its_probes() {
     assert!(
         plan.builds
             .iter()
-            .all(|build| all.extent(build) == Some(Extent::ALL))
+            .all(|build| all.scope(build) == Some(Scope::ALL))
     );
 }
