@@ -14,8 +14,9 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 
+use super::listed::{Found, Listed};
 use super::lists::{self, Collected, Entry, ListedKernel};
-use super::{DiscoverError, Found, KnownKernels, Listed};
+use super::{DiscoverError, KnownKernels};
 use crate::diagnostic::plain_words;
 use crate::kernel::Architecture;
 use value::{RawEntry, Value};

@@ -4,7 +4,8 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::{DiscoverError, Found, Listed};
+use super::DiscoverError;
+use super::listed::{Found, Listed};
 use crate::driver::Artifact;
 use crate::driverkit::{TreeFile, read_tree};
 use crate::kernel::KernelId;

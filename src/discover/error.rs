@@ -51,6 +51,13 @@ pub enum DiscoverError {
 }
 
 impl DiscoverError {
+    /// Creates the error of a source that does not support what the matrix asks for.
+    pub(super) fn unsupported(message: impl Into<String>) -> Self {
+        Self::Unsupported {
+            message: message.into(),
+        }
+    }
+
     /// Whether the cause is the matrix or its files, not a server.
     pub fn is_bad_input(&self) -> bool {
         match self {

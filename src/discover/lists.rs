@@ -7,7 +7,8 @@ use std::sync::Arc;
 use base64::Engine as _;
 use rayon::prelude::*;
 
-use super::{DiscoverError, Found, Listed, new_kernel};
+use super::DiscoverError;
+use super::listed::{Found, Listed, new_kernel};
 use crate::digest::Sha256;
 use crate::kernel::{Architecture, Kernel, Package};
 

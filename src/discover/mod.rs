@@ -3,12 +3,14 @@
 //! Input: a `[[target]]` of a matrix. Output: [`Discovered`] kernels. Each source is one function in one file. The
 //! kernels that it finds are kept in the [`lock`] beside the matrix. This module knows nothing about drivers or builds.
 
+mod context;
 mod crawler;
 mod decode;
 mod driverkit;
 mod error;
 mod inline;
 mod known;
+mod listed;
 mod lists;
 pub mod lock;
 pub mod mirror;
@@ -20,38 +22,22 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use jiff::civil::Date;
 use toml::Spanned;
 
 use crate::digest::Sha256;
-use crate::fetch::Fetcher;
-use crate::fs;
-use crate::kernel::{Architecture, Kernel, KernelRelease, KernelVersion, PackageSet, TargetId};
+use crate::fs::{self, blocking};
+use crate::kernel::{Architecture, Kernel};
 use crate::matrix::{KernelSources, ListPlace, Source, SourceKind, TargetEntry};
 
+use listed::Listed;
+
+pub use context::Context;
 pub use error::DiscoverError;
 pub use inline::{InlineKernels, expand_inline};
 pub use known::KnownKernels;
 pub use mirror::{DEFAULT_MIRRORS, usual_suites};
 pub use overlay::overlay;
 pub use shared::SharedLists;
-
-/// The inputs of a source in addition to the matrix.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// Base URLs given at run time, by the name of the distribution.
-    pub mirrors: &'a BTreeMap<String, String>,
-    /// Downloads, for sources that need them (see [`needs_fetcher`]).
-    pub fetcher: Option<&'a Fetcher>,
-    /// Lists that several `[[target]]`s share.
-    pub lists: &'a SharedLists,
-    /// The kernels in the lock.
-    pub known: &'a KnownKernels,
-    /// Returns the day on which a kernel was first seen: today for an unknown kernel.
-    pub first_seen: &'a dyn Fn(&Kernel) -> Date,
-    /// Reports the progress of long operations to the user.
-    pub progress: &'a dyn Fn(&str),
-}
 
 /// The result of reading the sources of a `[[target]]`.
 #[derive(Debug, Default)]
@@ -64,45 +50,6 @@ pub struct Discovered {
     pub notices: Vec<String>,
     /// Every skipped entry of a list: the list, the entry and the reason.
     pub skipped: Vec<String>,
-}
-
-/// A kernel of a source.
-#[derive(Clone, Debug)]
-struct Found {
-    kernel: Arc<Kernel>,
-    /// The day on which its packages were built, if the source publishes it.
-    published: Option<Date>,
-    /// The position of its entry in the list, for messages: the number of the entry, or its first byte.
-    position: u32,
-}
-
-/// The content of one source.
-#[derive(Debug, Default)]
-struct Listed {
-    found: Vec<Found>,
-    configs: BTreeMap<Sha256, Vec<u8>>,
-    notices: Vec<String>,
-    skipped: Vec<String>,
-}
-
-/// Returns a kernel with its identity only, without packages or a configuration.
-fn new_kernel(
-    target: TargetId,
-    release: KernelRelease,
-    architecture: Architecture,
-    source: Arc<str>,
-) -> Kernel {
-    Kernel {
-        target,
-        release,
-        version: KernelVersion::default(),
-        architecture,
-        packages: PackageSet::default(),
-        config_sha256: None,
-        upstream: None,
-        image: None,
-        source,
-    }
 }
 
 /// Reads the sources of one `[[target]]`. For inline kernels see [`expand_inline`].
@@ -177,9 +124,9 @@ async fn ask(
         SourceKind::Driverkit { place, outputs } => {
             let place_ref = place.get_ref();
             if place_ref.is_remote() {
-                return Err(DiscoverError::Unsupported {
-                    message: "a directory of YAML files must be local, got a URL".to_owned(),
-                });
+                return Err(DiscoverError::unsupported(
+                    "a directory of YAML files must be local, got a URL",
+                ));
             }
             driverkit::read(&place_ref.path(), outputs.as_deref())
                 .map_err(|error| error.at(place.span()))?
@@ -249,22 +196,18 @@ async fn read_place(
     let at = |error: DiscoverError| error.at(place.span());
     let list = place.get_ref();
     let bytes = if list.is_remote() {
-        let fetcher = fetcher(context)?;
+        let fetcher = context.fetcher()?;
         (context.progress)(&format!("reading {}", list.written));
         fetcher
             .get_index(&list.written, decode::MOST_BYTES)
             .await
             .map_err(|source| at(DiscoverError::Fetch { cause: source }))?
     } else {
-        fs::read(&list.path()).map_err(|error| at(error.into()))?
+        let path = list.path();
+        let read = blocking(move || fs::read(&path)).await;
+        read.map_err(|error| at(error.into()))?
     };
     decode::text(&list.written, bytes).map_err(at)
-}
-
-fn fetcher(context: Context<'_>) -> Result<&Fetcher, DiscoverError> {
-    context.fetcher.ok_or_else(|| DiscoverError::Unsupported {
-        message: "this source needs a download, but downloads are not available".to_owned(),
-    })
 }
 
 /// Whether any of the sources downloads anything.

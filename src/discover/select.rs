@@ -6,7 +6,7 @@ use std::sync::Arc;
 use debversion::Version;
 use jiff::civil::Date;
 
-use super::{Found, Listed};
+use super::listed::{Found, Listed};
 use crate::kernel::{Architecture, Kernel, KernelRelease, TargetId};
 use crate::matrix::{Selection, TargetEntry};
 
@@ -200,7 +200,7 @@ mod tests {
     use super::*;
 
     fn found(target: &str, release: &str, architecture: Architecture) -> Found {
-        let kernel = super::super::new_kernel(
+        let kernel = super::super::listed::new_kernel(
             target.parse().unwrap(),
             release.parse().unwrap(),
             architecture,

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{DiscoverError, Listed};
+use super::DiscoverError;
+use super::listed::Listed;
 use crate::fetch::FetchError;
 use crate::kernel::Architecture;
 use crate::matrix::{ListPlace, SourceKind, TargetEntry};

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::DiscoverError;
+use super::listed::Listed;
 use super::lists::{self, Entry};
-use super::{DiscoverError, Listed};
 use crate::diagnostic::{Diagnostic, Place, SourceFile};
 use crate::kernel::Architecture;
 use crate::matrix::{ListPlace, TargetEntry};

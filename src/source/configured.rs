@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::check::{ConfigureCheck, read_checks};
-use super::layout::{MOST_FILE_BYTES, SourceError};
+use super::layout::{SourceError, module_name};
 use crate::driver::Artifact;
 use crate::fs::ForeignFolder;
 
@@ -36,25 +36,4 @@ pub fn read_configured_driver(folder: &Path) -> Result<ConfiguredDriver, SourceE
         has_probe: has("bpf/probe.c") && has("bpf/Makefile"),
         checks: read_checks(folder)?.into_iter().map(Arc::new).collect(),
     })
-}
-
-/// Returns the name in the Makefile's line `obj-m += <name>.o`.
-pub(super) fn module_name(folder: &Path) -> Result<String, SourceError> {
-    let name = Path::new("Makefile");
-    let bytes = ForeignFolder::open(folder)?.read(name, MOST_FILE_BYTES)?;
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines()
-        .find_map(|line| {
-            let value = line.strip_prefix("obj-m")?.trim_start();
-            let value = value
-                .strip_prefix("+=")
-                .or_else(|| value.strip_prefix(":="))?;
-            let name = value.trim().strip_suffix(".o")?;
-            let is_name = !name.is_empty()
-                && name
-                    .chars()
-                    .all(|found| found.is_ascii_alphanumeric() || "_-".contains(found));
-            is_name.then(|| name.to_owned())
-        })
-        .ok_or_else(|| SourceError::NoModule(folder.join(name)))
 }

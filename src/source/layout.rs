@@ -2,8 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::configured::module_name;
-use crate::fs::{FileError, ForeignError};
+use crate::fs::{FileError, ForeignError, ForeignFolder};
 use crate::unpack::UnpackError;
 
 /// The layout of driver sources.
@@ -165,6 +164,27 @@ pub fn single_folder(folder: &Path) -> Result<PathBuf, FileError> {
         }
     }
     Ok(current)
+}
+
+/// Returns the name in the Makefile's line `obj-m += <name>.o`.
+pub(super) fn module_name(folder: &Path) -> Result<String, SourceError> {
+    let name = Path::new("Makefile");
+    let bytes = ForeignFolder::open(folder)?.read(name, MOST_FILE_BYTES)?;
+    let text = String::from_utf8_lossy(&bytes);
+    text.lines()
+        .find_map(|line| {
+            let value = line.strip_prefix("obj-m")?.trim_start();
+            let value = value
+                .strip_prefix("+=")
+                .or_else(|| value.strip_prefix(":="))?;
+            let name = value.trim().strip_suffix(".o")?;
+            let is_name = !name.is_empty()
+                && name
+                    .chars()
+                    .all(|found| found.is_ascii_alphanumeric() || "_-".contains(found));
+            is_name.then(|| name.to_owned())
+        })
+        .ok_or_else(|| SourceError::NoModule(folder.join(name)))
 }
 
 #[cfg(test)]

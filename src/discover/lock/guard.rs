@@ -21,7 +21,7 @@ use jiff::civil::Date;
 use super::doubt::{Doubt, without_repetition};
 use super::latest::{Latest, order};
 use super::refresh::RefreshRules;
-use super::{Asked, LockedKernel, State};
+use super::{Asked, LockedKernel, State, counts};
 use crate::kernel::{Architecture, Kernel, KernelId, TargetId};
 use crate::target::{self, Series};
 
@@ -31,12 +31,6 @@ const FEW: usize = 2;
 /// Kernels that are judged together: the target, the series, the architecture, and the position of the source. A
 /// position of `None` stands for all sources.
 type Group = (TargetId, Series, Architecture, Option<usize>);
-
-/// Whether a kernel counts. An entry that never enters a plan does not count as a loss.
-pub(super) fn counts(kernel: &Kernel, is_literal: bool) -> bool {
-    (is_literal || target::unknown_target(kernel).is_none())
-        && target::no_kernel_package(kernel).is_none()
-}
 
 /// The kernels before and after a source was read.
 pub(super) struct Night<'a> {

@@ -33,6 +33,7 @@ use crate::diagnostic::Diagnostic;
 use crate::digest::Sha256;
 use crate::fs::FileError;
 use crate::kernel::{Kernel, Package};
+use crate::target;
 
 pub use configs::{ConfigFile, config_path};
 pub use doubt::Doubt;
@@ -71,13 +72,19 @@ pub struct LockedKernel {
 impl LockedKernel {
     /// Whether plans build the kernel. `is_literal` is whether the matrix names its target.
     pub fn is_buildable(&self, is_literal: bool) -> bool {
-        !matches!(self.state, State::Gone(_)) && guard::counts(&self.kernel, is_literal)
+        !matches!(self.state, State::Gone(_)) && counts(&self.kernel, is_literal)
     }
 
     /// The sort key of kernels in a lock.
     fn key(&self) -> impl Ord + '_ {
         (self.kernel.identity(), &self.label)
     }
+}
+
+/// Whether a kernel counts. An entry that never enters a plan does not count as a loss.
+fn counts(kernel: &Kernel, is_literal: bool) -> bool {
+    (is_literal || target::unknown_target(kernel).is_none())
+        && target::no_kernel_package(kernel).is_none()
 }
 
 /// Whether the source of a kernel still lists it.

@@ -272,7 +272,7 @@ impl Refresh<'_> {
                 continue;
             }
             let is_asked = (self.asked.takes)(&locked.kernel, locked.first_seen);
-            let is_kernel = guard::counts(&locked.kernel, self.asked.is_literal);
+            let is_kernel = super::counts(&locked.kernel, self.asked.is_literal);
             if !is_asked || !is_kernel {
                 *is_found = true;
                 self.changes.went.push(Arc::clone(&locked.kernel));

@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::ask::known_target;
 use super::error::{DiscoverMirrorError, broken};
-use super::listing;
-use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, new_kernel, select};
+use super::{known_target, listing};
+use crate::discover::listed::{Found, Listed, new_kernel};
+use crate::discover::{Context, DiscoverError, select};
 use crate::fetch::{FetchError, Fetcher};
 use crate::kernel::{Architecture, Kernel, Package, TargetId};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
@@ -53,7 +53,7 @@ pub(super) async fn discover(
     context: Context<'_>,
 ) -> Result<Listed, DiscoverError> {
     let (id, target) = known_target(NAME)?;
-    let fetcher = fetcher(context)?;
+    let fetcher = context.fetcher()?;
     let mut listed = Listed::default();
     for archive in &ARCHIVES {
         if !entry.architectures.contains(&archive.architecture) {

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use url::Url;
 
 use super::error::DiscoverMirrorError;
-use super::{apt, arch, flatcar, rpm};
-use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, lists, select};
-use crate::kernel::{Architecture, Kernel, ParseKernelError, TargetId};
+use super::{apt, arch, flatcar, known_target, rpm};
+use crate::discover::listed::{Found, Listed};
+use crate::discover::{Context, DiscoverError, lists, select};
+use crate::kernel::{Architecture, Kernel};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
-use crate::target::{self, RpmIndex, Target};
+use crate::target::RpmIndex;
 use crate::text::count;
 
 /// The default base URLs of archives. Each has the name under which another URL can be given at run time. Locks record
@@ -96,7 +97,7 @@ pub(in crate::discover) async fn discover(
                 select::apply(entry, selection, &mut listed.found, context.first_seen);
                 Ok(listed)
             }
-            None => Err(unsupported(format!(
+            None => Err(DiscoverError::unsupported(format!(
                 "mirrors of {name} are not supported; use a kernel list"
             ))),
         },
@@ -109,16 +110,6 @@ fn rpm_index(name: &str) -> Option<RpmIndex> {
     target.rpm_index()
 }
 
-/// Returns a target by its id.
-pub(super) fn known_target(name: &str) -> Result<(TargetId, &'static dyn Target), DiscoverError> {
-    let id: TargetId = name
-        .parse()
-        .map_err(|error: ParseKernelError| unsupported(error.to_string()))?;
-    let target = target::find(&id);
-    let target = target.ok_or_else(|| unsupported(format!("unknown target `{name}`")))?;
-    Ok((id, target))
-}
-
 /// Reads the repositories that the matrix names, or else the default repositories. A default repository that does not
 /// exist is skipped. A kernel that several repositories have comes from the first of them.
 async fn rpm_repositories(
@@ -129,7 +120,7 @@ async fn rpm_repositories(
 ) -> Result<Listed, DiscoverError> {
     let name = entry.name.get_ref().as_str();
     let (target, _) = known_target(name)?;
-    let fetcher = fetcher(context)?;
+    let fetcher = context.fetcher()?;
     let is_usual = source.urls.is_empty();
     let named: Vec<&str> = if is_usual {
         index.repositories.iter().map(String::as_str).collect()
@@ -212,10 +203,6 @@ async fn rpm_repositories(
     Ok(all)
 }
 
-fn unsupported(message: String) -> DiscoverError {
-    DiscoverError::Unsupported { message }
-}
-
 async fn debian(
     entry: &TargetEntry,
     source: &MirrorSource,
@@ -225,7 +212,7 @@ async fn debian(
     let bases = Bases::of(source, context, DEBIAN)?;
     let told = told(entry, context);
     let question = question(entry, source, &told)?;
-    let found = apt::discover_debian(fetcher(context)?, &bases.urls(), question).await?;
+    let found = apt::discover_debian(context.fetcher()?, &bases.urls(), question).await?;
     Ok(selected(entry, selection, context, found, &[bases]))
 }
 
@@ -245,7 +232,7 @@ async fn ubuntu(
     let told = told(entry, context);
     let question = question(entry, source, &told)?;
     let is_asked = |name: &str| entry.name.get_ref().matches_name(name);
-    let found = apt::discover_ubuntu(fetcher(context)?, &urls, is_asked, question).await?;
+    let found = apt::discover_ubuntu(context.fetcher()?, &urls, is_asked, question).await?;
     Ok(selected(entry, selection, context, found, &all))
 }
 
@@ -267,7 +254,7 @@ fn question<'a>(
         } else {
             "[\"bookworm\", \"trixie\"]"
         };
-        return Err(unsupported(format!(
+        return Err(DiscoverError::unsupported(format!(
             "the mirrors of {name} need the names of suites: write suites = {example}"
         )));
     }
@@ -351,7 +338,7 @@ impl Bases {
     ) -> Result<Self, DiscoverError> {
         let base = |url: &str, usual: &str| {
             let parsed = url.parse().map_err(|error: url::ParseError| {
-                unsupported(format!("the mirror's URL `{url}` is invalid: {error}"))
+                DiscoverError::unsupported(format!("the mirror's URL `{url}` is invalid: {error}"))
             })?;
             Ok(Base {
                 url: parsed,

@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 
-use super::ask::known_target;
 use super::error::{DiscoverMirrorError, broken};
-use super::listing;
+use super::{known_target, listing};
 use crate::digest::Sha256;
 use crate::discover::decode;
+use crate::discover::listed::{Found, Listed, new_kernel};
 use crate::discover::lists::{self, ListedKernel};
-use crate::discover::{Context, DiscoverError, Found, Listed, fetcher, new_kernel, select};
+use crate::discover::{Context, DiscoverError, select};
 use crate::fetch::{ContentKind, FetchError, Fetcher};
 use crate::kernel::{Architecture, Kernel, KernelRelease};
 use crate::matrix::{MirrorSource, Selection, TargetEntry};
@@ -46,7 +46,7 @@ pub(super) async fn discover(
     context: Context<'_>,
 ) -> Result<Listed, DiscoverError> {
     let (id, target) = known_target(NAME)?;
-    let fetcher = fetcher(context)?;
+    let fetcher = context.fetcher()?;
     let is_usual = source.urls.is_empty();
     let channels: Vec<String> = if is_usual {
         CHANNELS.map(str::to_owned).into()

@@ -16,3 +16,18 @@ pub use ask::{DEFAULT_MIRRORS, usual_suites};
 pub use error::DiscoverMirrorError;
 
 pub(super) use ask::discover;
+
+use super::DiscoverError;
+use crate::kernel::{ParseKernelError, TargetId};
+use crate::target::{self, Target};
+
+/// Returns a target by its id.
+fn known_target(name: &str) -> Result<(TargetId, &'static dyn Target), DiscoverError> {
+    let id: TargetId = name
+        .parse()
+        .map_err(|error: ParseKernelError| DiscoverError::unsupported(error.to_string()))?;
+    let target = target::find(&id);
+    let target =
+        target.ok_or_else(|| DiscoverError::unsupported(format!("unknown target `{name}`")))?;
+    Ok((id, target))
+}

@@ -79,7 +79,7 @@ impl Installed {
         let take = async || {
             self.engine.may_begin(Mode::Run)?;
             let (store, folders) = (self.engine.store.clone(), folders.clone());
-            match blocking(move || take(&store, &folders)).await {
+            match blocking(move || copy_into_store(&store, &folders)).await {
                 Ok(sha256) => Ok(Work::of_tree(sha256, TreeRole::Package)),
                 Err(error) => Err(failed(error).of_step([])),
             }
@@ -149,7 +149,7 @@ impl Found {
 }
 
 /// Copies the directories into a tree of the store.
-fn take(store: &Store, folders: &[PathBuf]) -> Result<Sha256, SourceError> {
+fn copy_into_store(store: &Store, folders: &[PathBuf]) -> Result<Sha256, SourceError> {
     let work = store.temporary_folder()?;
     let tree = work.path().join("tree");
     for folder in folders {

@@ -14,6 +14,7 @@ use crate::engine::work::Work;
 use crate::event::{EventKind, InputReport};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fetch::Fetched;
+use crate::fs::blocking;
 use crate::recipe::downloads::{Download, Downloads};
 use crate::recipe::files::{Files, request_for};
 use crate::redact;
@@ -272,7 +273,7 @@ impl Packages {
         // The run may have been stopped while this task waited for the slot.
         self.engine.may_begin(Mode::Run)?;
         let (store, stop) = (self.engine.store.clone(), self.engine.stop.now().clone());
-        let unpacking = tokio::task::spawn_blocking(move || {
+        let unpacking = blocking(move || {
             unpack_into_store_until(&stop, &store, sha256, &unpack::Limits::default())
         });
         let unpacked = self.engine.stop.now().run_until_cancelled(unpacking).await;
@@ -280,10 +281,7 @@ impl Packages {
             let message = format!("interrupted while {} was unpacked", package.url());
             Failure::new(FailureClass::Cancelled, Phase::Unpack, message)
         };
-        let unpacked = unpacked
-            .ok_or_else(interrupted)?
-            .map_err(|_| Halt::NotRun)?;
-        match unpacked {
+        match unpacked.ok_or_else(interrupted)? {
             Ok(tree) => Ok(tree.sha256),
             // The file has the expected digest, so the package itself is at fault.
             Err(error) => {

@@ -12,6 +12,7 @@ use super::{Question, signature};
 use crate::digest::Sha256;
 use crate::discover::decode;
 use crate::fetch::{ContentKind, FetchError, Fetcher, Probed, Request, Tried};
+use crate::fs::blocking;
 use crate::kernel::{Architecture, Package};
 use crate::target::kernel_package_names;
 
@@ -306,13 +307,8 @@ impl Archives<'_> {
             })
         })?;
         let is_wanted = self.is_wanted;
-        let read =
-            tokio::task::spawn_blocking(move || index::read_packages(&path, &bytes, is_wanted));
-        let packages = read
-            .await
-            .map_err(|error| error.to_string())
-            .and_then(|result| result)
-            .map_err(|message| broken(&url, message))?;
+        let read = blocking(move || index::read_packages(&path, &bytes, is_wanted)).await;
+        let packages = read.map_err(|message| broken(&url, message))?;
         Ok(Some(Index {
             base_url: release.base_url.clone(),
             packages,

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use super::super::error::DiscoverMirrorError;
 use crate::fetch::Fetcher;
-use crate::fs;
+use crate::fs::{self, blocking};
 
 /// The maximum size of a signature, in bytes.
 const MOST_BYTES: u64 = 1 << 20;
@@ -30,10 +30,7 @@ pub(super) async fn verify(
     };
     let keyring = keyring.to_owned();
     let work = move || run_gpgv(&keyring, &bytes, detached.as_deref());
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result.map_err(failed),
-        Err(error) => Err(failed(error.to_string())),
-    }
+    blocking(work).await.map_err(failed)
 }
 
 fn run_gpgv(keyring: &Path, bytes: &[u8], detached: Option<&[u8]>) -> Result<Vec<u8>, String> {

@@ -8,8 +8,10 @@ use url::Url;
 use super::super::error::{DiscoverMirrorError, broken, wrong_digest};
 use super::super::listing;
 use super::index::{self, IndexFile, RpmPackage};
-use crate::discover::{Found, Listed, decode, new_kernel};
+use crate::discover::decode;
+use crate::discover::listed::{Found, Listed, new_kernel};
 use crate::fetch::{ContentKind, FetchError, Fetcher, Request};
+use crate::fs::blocking;
 use crate::kernel::{Architecture, Package, PackageSet, TargetId};
 use crate::target::{self, RpmIndex, RpmName, kernel_package_names};
 
@@ -86,10 +88,8 @@ async fn parse<T: Send + 'static>(
     if decode::is_web_page(&bytes) {
         return Err(broken(url, "it is a web page"));
     }
-    match tokio::task::spawn_blocking(move || read(bytes)).await {
-        Ok(result) => result.map_err(|message| broken(url, message)),
-        Err(error) => Err(broken(url, error.to_string())),
-    }
+    let read = blocking(move || read(bytes)).await;
+    read.map_err(|message| broken(url, message))
 }
 
 /// Returns the first URL of a `mirror.list`.
