@@ -66,6 +66,20 @@ static START: LazyLock<Regex> = LazyLock::new(|| {
         .expect("a valid pattern")
 });
 
+/// A known scheme. Before `://`, any other word may be a user whose password starts with slashes.
+pub(super) static SCHEME: LazyLock<Regex> = LazyLock::new(|| {
+    #[expect(clippy::expect_used, reason = "the pattern is a constant")]
+    Regex::new(
+        r"(?i)\b(?:abfss?|adls?|az(?:ure)?|docker(?:-archive|-daemon)?|fd|file|ftps?|gcs?|git|gs|https?|npipe|oci|rsync|s3a?|sftp|socks[45][ah]?|ssh|tcp|tls|unix)://",
+    )
+    .expect("a valid pattern")
+});
+
+/// Ports that a URL often names. A number and a slash after the first colon may otherwise be the start of a password.
+const USUAL_PORTS: [&str; 9] = [
+    "80", "443", "3128", "5000", "8000", "8080", "8081", "8443", "9000",
+];
+
 /// Returns the secrets of a text, in order.
 pub(super) fn secrets(text: &str, within: Within) -> Vec<Secret> {
     let mut found = Vec::new();
@@ -77,7 +91,7 @@ pub(super) fn secrets(text: &str, within: Within) -> Vec<Secret> {
     while let Some(start) = START.find_at(text, from) {
         from = start.end();
         if start.as_str().ends_with("://") {
-            from = secrets_of_url(text, from, within, &mut found);
+            from = secrets_of_url(text, start.range(), within, &mut found);
         } else if last_at.is_some_and(|last| from <= last)
             && is_user(text, start.range(), within)
             && let Some(length) = credentials(within.word(&text[from..]))
@@ -108,8 +122,7 @@ fn is_user(text: &str, user: Range<usize>, within: Within) -> bool {
 /// Returns the length of a password and its `@`, after the user's colon.
 fn credentials(word: &str) -> Option<usize> {
     let at = without_digest(word).rfind('@')?;
-    let has_url = word[..at].contains("://");
-    (!has_url).then_some(at + 1)
+    (!SCHEME.is_match(&word[..at])).then_some(at + 1)
 }
 
 /// Removes the digest of an image: `@sha256:0123`.
@@ -120,13 +133,24 @@ fn without_digest(word: &str) -> &str {
     }
 }
 
-/// Adds the secrets of the URL whose scheme ends at `start`; returns where the search continues.
-fn secrets_of_url(text: &str, start: usize, within: Within, found: &mut Vec<Secret>) -> usize {
+/// Adds the secrets of the URL with this scheme; returns where the search continues.
+fn secrets_of_url(
+    text: &str,
+    scheme: Range<usize>,
+    within: Within,
+    found: &mut Vec<Secret>,
+) -> usize {
+    let start = scheme.end;
     let word = within.word(&text[start..]);
     if is_placeholder(within.url(word)) {
         return start + within.url(word).len();
     }
-    let host = start + credentials_of_url(word, within);
+    let of_user = if SCHEME.is_match(&text[scheme]) {
+        None
+    } else {
+        credentials(word)
+    };
+    let host = start + of_user.unwrap_or_else(|| credentials_of_url(word, within));
     if host > start {
         found.push(Secret {
             range: start..host,
@@ -168,7 +192,14 @@ fn credentials_of_url(word: &str, within: Within) -> usize {
         &authority[own..]
     };
     // `user:password` looks like `host:port` if the password starts with digits and a slash.
-    let is_known = host.contains('.') || host.starts_with('[') || host.starts_with("localhost");
+    let has_usual_port = || {
+        let port = host.rsplit_once(':').map(|(_, port)| port);
+        port.is_some_and(|port| USUAL_PORTS.contains(&port))
+    };
+    let is_known = host.contains('.')
+        || host.starts_with('[')
+        || host.starts_with("localhost")
+        || has_usual_port();
     let scope = if is_host(host) && is_known {
         authority
     } else {
