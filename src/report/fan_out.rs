@@ -1,6 +1,7 @@
 //! Distributes the events of one channel to all reporters.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -19,20 +20,58 @@ const MOST_BEHIND: Duration = Duration::from_secs(5);
 /// The exit code of a run whose report cannot be written.
 const REPORT_FAILED: u8 = 3;
 
-/// Feeds `reporters` from `receiver` on its own thread, until the run has finished or every sender is gone.
+/// Is called with the first error of each reporter.
+type OnError = Arc<Mutex<dyn FnMut(&ReportError) + Send>>;
+
+/// Feeds `reporters` from `receiver` on its own thread, until the run has finished or every sender is gone. Reporters
+/// that wait for the disk get threads of their own, so that a busy disk delays neither the display nor the answer to
+/// Ctrl-C; they are told of the end of the run first.
 ///
 /// A reporter that fails still receives events: a later write may succeed. `on_error` is called with the first error
 /// of each reporter as soon as it happens, so that the run can be stopped; the thread returns the first error of all.
 pub fn spawn(
-    mut reporters: Vec<Box<dyn Reporter>>,
+    reporters: Vec<Box<dyn Reporter>>,
     receiver: Receiver<Event>,
-    mut on_error: impl FnMut(&ReportError) + Send + 'static,
+    on_error: impl FnMut(&ReportError) + Send + 'static,
+) -> JoinHandle<Result<(), ReportError>> {
+    let on_error: OnError = Arc::new(Mutex::new(on_error));
+    let (slow, fast): (Vec<_>, Vec<_>) = reporters
+        .into_iter()
+        .partition(|reporter| reporter.waits_for_disk());
+    let apart = slow.into_iter().map(|reporter| {
+        let (sender, receiver) = mpsc::channel();
+        let thread = feed(vec![reporter], Vec::new(), receiver, Arc::clone(&on_error));
+        Apart { sender, thread }
+    });
+    feed(fast, apart.collect(), receiver, on_error)
+}
+
+/// A reporter with a thread of its own.
+struct Apart {
+    sender: Sender<Event>,
+    thread: JoinHandle<Result<(), ReportError>>,
+}
+
+impl Apart {
+    /// Waits until it has reported everything.
+    fn join(self) -> Result<(), ReportError> {
+        drop(self.sender);
+        let ended = self.thread.join();
+        ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+fn feed(
+    mut reporters: Vec<Box<dyn Reporter>>,
+    mut apart: Vec<Apart>,
+    receiver: Receiver<Event>,
+    on_error: OnError,
 ) -> JoinHandle<Result<(), ReportError>> {
     thread::spawn(move || {
         let mut errors = Errors {
             has_failed: vec![false; reporters.len()],
             first: None,
-            on_error: &mut on_error,
+            on_error,
         };
         let mut next_tick = Instant::now() + TICK;
         let mut events = Vec::new();
@@ -60,6 +99,15 @@ pub fn spawn(
                     if !is_alone(&events[0]) {
                         next = take_more(&receiver, &mut events);
                     }
+                    for event in &events {
+                        for one in &apart {
+                            // Its thread ends only after the last event.
+                            drop(one.sender.send(event.clone()));
+                        }
+                    }
+                    if is_last {
+                        errors.join(apart.drain(..));
+                    }
                     for (index, reporter) in reporters.iter_mut().enumerate() {
                         if let EventKind::RunFinished { exit_code, .. } = &mut events[0].kind
                             && errors.first.is_some()
@@ -78,6 +126,7 @@ pub fn spawn(
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        errors.join(apart.into_iter());
         for (index, reporter) in reporters.iter_mut().enumerate() {
             errors.note(index, reporter.finish());
         }
@@ -105,18 +154,26 @@ fn take_more(receiver: &Receiver<Event>, events: &mut Vec<Event>) -> Option<Even
     None
 }
 
-struct Errors<'a> {
+struct Errors {
     has_failed: Vec<bool>,
     first: Option<ReportError>,
-    on_error: &'a mut (dyn FnMut(&ReportError) + Send),
+    on_error: OnError,
 }
 
-impl Errors<'_> {
+impl Errors {
     fn note(&mut self, index: usize, result: Result<(), ReportError>) {
         let Err(error) = result else { return };
         if !std::mem::replace(&mut self.has_failed[index], true) {
-            (self.on_error)(&error);
+            let mut on_error = self.on_error.lock().unwrap_or_else(PoisonError::into_inner);
+            on_error(&error);
         }
         self.first.get_or_insert(error);
+    }
+
+    /// Waits for reporters with threads of their own, which have called `on_error` themselves.
+    fn join(&mut self, apart: impl Iterator<Item = Apart>) {
+        for error in apart.filter_map(|one| one.join().err()) {
+            self.first.get_or_insert(error);
+        }
     }
 }

@@ -108,6 +108,11 @@ pub trait Reporter: Send {
         Ok(())
     }
 
+    /// Returns true if it writes files durably, which may take seconds while the disk is busy.
+    fn waits_for_disk(&self) -> bool {
+        false
+    }
+
     /// Called once, after the last event.
     fn finish(&mut self) -> Result<(), ReportError> {
         Ok(())

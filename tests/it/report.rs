@@ -85,40 +85,98 @@ fn run_finished(exit_code: u8) -> Event {
     )
 }
 
-struct Failing(Arc<Mutex<usize>>);
+struct Failing {
+    count: Arc<Mutex<usize>>,
+    waits_for_disk: bool,
+}
 
 impl Reporter for Failing {
+    fn waits_for_disk(&self) -> bool {
+        self.waits_for_disk
+    }
+
     fn report(&mut self, _: &Event) -> Result<(), ReportError> {
-        *self.0.lock().unwrap() += 1;
+        *self.count.lock().unwrap() += 1;
         Err(ReportError::OutInUse { out: "out".into() })
     }
 }
 
 #[test]
 fn a_failing_reporter_is_reported_once_and_does_not_affect_others() {
-    let screen = Screen::default();
-    let count = Arc::new(Mutex::new(0));
-    let told = Arc::new(Mutex::new(0));
-    let (sender, receiver) = mpsc::channel();
-    let reporters: Vec<Box<dyn Reporter>> = vec![
-        Box::new(Failing(Arc::clone(&count))),
-        Box::new(Summary::new(
-            screen.terminal(Style::default()),
-            Path::new("out"),
-        )),
-    ];
-    let counter = Arc::clone(&told);
-    let thread = spawn(reporters, receiver, move |_| *counter.lock().unwrap() += 1);
-    let events = small_run("one");
-    let number = events.len();
-    for event in events {
-        sender.send(event).unwrap();
+    for waits_for_disk in [false, true] {
+        let screen = Screen::default();
+        let count = Arc::new(Mutex::new(0));
+        let told = Arc::new(Mutex::new(0));
+        let (sender, receiver) = mpsc::channel();
+        let reporters: Vec<Box<dyn Reporter>> = vec![
+            Box::new(Failing {
+                count: Arc::clone(&count),
+                waits_for_disk,
+            }),
+            Box::new(Summary::new(
+                screen.terminal(Style::default()),
+                Path::new("out"),
+            )),
+        ];
+        let counter = Arc::clone(&told);
+        let thread = spawn(reporters, receiver, move |_| *counter.lock().unwrap() += 1);
+        let events = small_run("one");
+        let number = events.len();
+        for event in events {
+            sender.send(event).unwrap();
+        }
+        drop(sender);
+        assert!(matches!(
+            thread.join().unwrap(),
+            Err(ReportError::OutInUse { .. })
+        ));
+        assert_eq!((*count.lock().unwrap(), *told.lock().unwrap()), (number, 1));
+        assert!(screen.take().contains("exit 3"));
     }
-    drop(sender);
-    assert!(matches!(
-        thread.join().unwrap(),
-        Err(ReportError::OutInUse { .. })
-    ));
-    assert_eq!((*count.lock().unwrap(), *told.lock().unwrap()), (number, 1));
-    assert!(screen.take().contains("exit 3"));
+}
+
+/// A reporter whose disk is busy until the other end of the channel is closed.
+struct Busy(mpsc::Receiver<()>);
+
+impl Reporter for Busy {
+    fn waits_for_disk(&self) -> bool {
+        true
+    }
+
+    fn report(&mut self, _: &Event) -> Result<(), ReportError> {
+        assert!(self.0.recv().is_err(), "nothing is sent");
+        Ok(())
+    }
+}
+
+struct Forwarding(mpsc::Sender<String>);
+
+impl Reporter for Forwarding {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        self.0.send(format!("{:?}", event.kind)).unwrap();
+        Ok(())
+    }
+}
+
+#[test]
+fn display_does_not_wait_for_a_busy_disk() {
+    let (disk, is_free) = mpsc::channel();
+    let (shown, is_shown) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
+    let reporters: Vec<Box<dyn Reporter>> =
+        vec![Box::new(Busy(is_free)), Box::new(Forwarding(shown))];
+    let thread = spawn(reporters, receiver, |_| {});
+    sender.send(run_started("one", 1)).unwrap();
+    let reason = "interrupted".to_owned();
+    sender
+        .send(event(1, EventKind::Stopping { reason }))
+        .unwrap();
+    assert!(is_shown.recv().unwrap().starts_with("RunStarted"));
+    assert!(is_shown.recv().unwrap().starts_with("Stopping"));
+    // The end is shown once everything is written.
+    sender.send(run_finished(130)).unwrap();
+    assert!(is_shown.try_recv().is_err());
+    drop(disk);
+    assert!(is_shown.recv().unwrap().starts_with("RunFinished"));
+    thread.join().unwrap().unwrap();
 }

@@ -152,6 +152,10 @@ impl ManifestReporter {
 }
 
 impl Reporter for ManifestReporter {
+    fn waits_for_disk(&self) -> bool {
+        true
+    }
+
     fn report(&mut self, event: &Event) -> Result<(), ReportError> {
         if matches!(event.kind, EventKind::RunStarted(_)) {
             self.journal = Some(Journal::create(&self.paths.journal)?);
