@@ -1,5 +1,6 @@
 //! Outcomes of steps, cached by the step's key.
 
+use std::fmt;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -83,6 +84,18 @@ pub enum StepResult {
     Artifact(ArtifactFacts),
     /// A deterministic failure: the same inputs fail again.
     Failure(Failure),
+}
+
+impl fmt::Display for StepResult {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tree { sha256, .. } => write!(formatter, "tree {sha256}"),
+            Self::Facts(_) => formatter.write_str("facts"),
+            Self::Check { passed } => write!(formatter, "check, passed: {passed}"),
+            Self::Artifact(facts) => write!(formatter, "artifact {}", facts.sha256),
+            Self::Failure(failure) => write!(formatter, "failure: {failure}"),
+        }
+    }
 }
 
 /// The kind of tree that a step produced.

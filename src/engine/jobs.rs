@@ -20,7 +20,7 @@ use crate::engine::stop::{Stop, StopReason};
 use crate::engine::work::Work;
 use crate::error::chain;
 use crate::event::{EventKind, Reproduce};
-use crate::executor::{Executor, ExecutorError, Job, LogSink, Network, is_disk_full};
+use crate::executor::{Completion, Executor, ExecutorError, Job, LogSink, Network, is_disk_full};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::{FileError, blocking};
 use crate::plan::{Build, BuildId};
@@ -194,6 +194,10 @@ impl Jobs {
             let Some(wait) = wait else {
                 return Err(Halt::Failed(failed));
             };
+            tracing::debug!(
+                build = %build.id(), phase = %request.phase, attempt, ?wait, failure = %failed.failure,
+                "retrying a job after a transient failure"
+            );
             self.retries.push(build.id(), failed.failure.clone());
             self.events.send(EventKind::Retrying {
                 build: build.id(),
@@ -265,6 +269,7 @@ impl Jobs {
             classifier: LogClassifier::new(phase),
             slot: Some(slot),
         };
+        tracing::debug!(job = job.name, executor = executor.name(), "starting a job");
         let completion = executor.run(&job, &mut sink, self.stop.now()).await;
         let Tee {
             log,
@@ -277,6 +282,7 @@ impl Jobs {
         findings.blame_full_disk([output.path(), &std::env::temp_dir()], is_disk_full);
         let failure = completion.as_ref().ok();
         let failure = failure.and_then(|done| failure_of(done, &findings, phase, limits_of(build)));
+        trace_end(&job.name, &completion);
         // Failures of other jobs are not final: checks run again alone, and a missing proof does not fail a build.
         let is_last_word = matches!(phase, Phase::Module | Phase::Probe);
         if self.settings.fail_fast
@@ -386,5 +392,14 @@ impl Jobs {
             None => chain(error),
         };
         Failure::new(class, phase, message).into()
+    }
+}
+
+fn trace_end(job: &str, completion: &Result<Completion, ExecutorError>) {
+    match completion {
+        Ok(Completion { exit, resources }) => {
+            tracing::debug!(job, ?exit, wall = ?resources.wall, "a job ended");
+        }
+        Err(error) => tracing::debug!(job, error = chain(error), "a job could not run"),
     }
 }

@@ -72,6 +72,9 @@ impl Slots {
         once: Option<Once<'_>>,
     ) -> Result<SemaphorePermit<'_>, Halt> {
         loop {
+            if self.free.available_permits() == 0 {
+                tracing::trace!(%phase, "waiting for a slot");
+            }
             let slot = self.free.acquire().await.map_err(|_| Halt::NotRun)?;
             steps.may_begin(Mode::Run)?;
             let Some(Once {

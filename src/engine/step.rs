@@ -181,6 +181,7 @@ impl StepRunner {
         let flight = async || {
             is_own.store(true, Ordering::Relaxed);
             let _lock = self.lock(&inputs, phase).await?;
+            tracing::debug!(step = inputs.step(), key = %inputs.key(), "starting");
             // Another build or process may have run the step in the meantime.
             if let Some(done) = self.find(&inputs, phase)? {
                 return Ok(done);
@@ -204,12 +205,9 @@ impl StepRunner {
     /// may take the locks of steps that it depends on, which are of other kinds.
     pub(crate) async fn lock(&self, inputs: &KeyBuilder, phase: Phase) -> Result<Lock, Halt> {
         let (outcomes, inputs) = (self.outcomes.clone(), inputs.clone());
-        let locked = tokio::task::spawn_blocking(move || outcomes.lock(&inputs));
+        let locked = blocking(move || outcomes.lock(&inputs));
         tokio::select! {
-            locked = locked => match locked {
-                Ok(lock) => lock.map_err(|error| self.storage_failure(&error, phase)),
-                Err(_) => Err(Halt::NotRun),
-            },
+            locked = locked => locked.map_err(self.stored(phase)),
             () = self.stop.no_new().cancelled() => Err(Halt::NotRun),
         }
     }
@@ -237,6 +235,7 @@ impl StepRunner {
             StepResult::Failure(failure) => failure.class.is_deterministic(),
             _ => true,
         };
+        tracing::debug!(step = outcome.inputs.step(), %key, outcome = %outcome.result, is_kept, "ended");
         if is_kept {
             let is_known = self.retry.get().is_some_and(|retry| retry.keeps_known)
                 && self.read(key, phase)?.is_some();
@@ -351,7 +350,14 @@ impl StepRunner {
             let retry = self.retry.get();
             retry.is_some_and(|retry| retry.wants(outcome)) && !self.made().contains(&key)
         };
-        let usable = found.filter(|outcome| !is_retried(outcome));
+        let usable = found.filter(|outcome| {
+            let is_retried = is_retried(outcome);
+            tracing::trace!(step = inputs.step(), %key, outcome = %outcome.result, is_retried, "found");
+            !is_retried
+        });
+        if usable.is_none() {
+            tracing::trace!(step = inputs.step(), %key, "no usable outcome");
+        }
         usable.map(|outcome| Done {
             outcome,
             key,

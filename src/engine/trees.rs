@@ -73,6 +73,7 @@ impl Trees {
             }
             self.fetch_packed(wanted).await;
             if !self.has_all(wanted, phase).await? {
+                tracing::debug!(step = step.step(), %key, "making trees again that are not in the store");
                 make.await.map_err(Halt::of_inputs)?;
             }
             Ok(())
@@ -178,6 +179,7 @@ fn look_through(store: &Store, checked: &Mutex<bool>, tree: Sha256) -> Result<bo
     if !*is_checked {
         let is_whole = store.is_untouched(&found)? || has_digest(store, &found, tree)?;
         if !is_whole {
+            tracing::debug!(%tree, "removing a damaged tree");
             store.discard_tree(&found)?;
             return Ok(false);
         }

@@ -14,6 +14,10 @@ pub struct Lock {
 impl Lock {
     /// Waits until no other process holds the lock on `path`; creates the file if it does not exist.
     pub fn exclusive(path: &Path) -> Result<Self, FileError> {
+        if let Some(lock) = Self::try_exclusive(path)? {
+            return Ok(lock);
+        }
+        tracing::debug!(path = %path.display(), "waiting for the lock of another process");
         let file = open_lock(path)?;
         file.lock().map_err(FileError::of("lock", path))?;
         Ok(Self { _file: file })

@@ -30,6 +30,7 @@ mod sharing;
 mod signing;
 mod status;
 mod stopping;
+mod trace;
 mod why;
 
 /// The path of the module of the default grid.
