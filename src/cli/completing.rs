@@ -6,24 +6,15 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use clap::CommandFactory as _;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
-use clap_complete::env::CompleteEnv;
 
-use super::{Arguments, Context};
+use super::Context;
 use crate::report::read_manifest;
 use crate::resolve::{LockUse, PlanRequest, Sources};
 use crate::target;
 
 /// With more builds than this, only the next part of their names is offered.
 const WHOLE_NAMES: usize = 100;
-
-/// Answers a completion request, which a shell marks by the variable COMPLETE. Returns false for any other invocation.
-pub(super) fn answer_shell() -> clap::error::Result<bool> {
-    CompleteEnv::with_factory(Arguments::command)
-        .bin(env!("CARGO_PKG_NAME"))
-        .try_complete(std::env::args_os(), None)
-}
 
 /// Completes the names of targets: those of the matrices and those that the program supports.
 pub(super) fn targets() -> ArgValueCompleter {

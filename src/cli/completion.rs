@@ -1,10 +1,10 @@
 //! `completion`: prints completion scripts for shells.
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, Command, ValueEnum};
 use clap_complete::Shell;
 
 use super::output::ignore_broken_pipe;
-use super::{Arguments, CliError, ExitStatus};
+use super::{CliError, ExitStatus};
 
 /// Print the completion script of a shell
 ///
@@ -36,8 +36,8 @@ enum Choice {
 }
 
 impl CompletionArguments {
-    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let mut command = Arguments::command();
+    /// Runs the command; `command` are the arguments of the program.
+    pub(super) fn execute(self, mut command: Command) -> Result<ExitStatus, CliError> {
         let shell = match self.shell {
             Some(Choice::Bash) => Some(Shell::Bash),
             Some(Choice::Elvish) => Some(Shell::Elvish),

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::builder_flags::BuilderFlags;
-use super::{CliError, Context, images};
+use super::image_folders::Folders;
+use super::{CliError, Context};
 use crate::error::chain;
 #[cfg(feature = "kubernetes")]
 use crate::executor::KubernetesExecutor;
@@ -41,7 +42,7 @@ pub(super) struct Execution {
     #[arg(long, value_name = "DURATION", value_parser = parse_time)]
     docker_patience: Option<Duration>,
     #[command(flatten)]
-    images: images::Folders,
+    images: Folders,
     #[command(flatten)]
     builder: BuilderFlags,
     /// The sources of builder images, for commands that do not have [`BuilderFlags`].
@@ -102,7 +103,7 @@ impl ExecutorChoice {
 impl Execution {
     /// Containers of builder images, which come from `sources`.
     pub(super) fn docker(
-        images: images::Folders,
+        images: Folders,
         docker_host: Vec<DockerAddress>,
         sources: ImageSources,
     ) -> Self {
@@ -127,7 +128,7 @@ impl Execution {
 
     /// Jobs in a cluster with builder images, which its nodes pull.
     #[cfg(feature = "kubernetes")]
-    pub(super) fn jobs(images: images::Folders, sources: ImageSources) -> Self {
+    pub(super) fn jobs(images: Folders, sources: ImageSources) -> Self {
         Self {
             executor: ExecutorChoice::Kubernetes,
             ..Self::docker(images, Vec::new(), sources)

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, Args, Command, CommandFactory as _, ValueEnum};
+use clap::{Arg, Args, Command, ValueEnum};
 use clap_complete::Shell;
 
 use super::output::print;
-use super::{Arguments, CliError, ExitStatus};
+use super::{CliError, ExitStatus};
 use crate::fs::{self, FileError};
 
 /// Write what is derived from the definition of the command line: docs/cli.md to standard output, manual pages or
@@ -40,12 +40,13 @@ const SCHEMAS: [(&str, &str); 6] = [
 ];
 
 impl GenerateArguments {
-    pub(super) fn execute(self) -> Result<ExitStatus, CliError> {
-        let mut command = Arguments::command();
+    /// Runs the command; `arguments` are those of the program.
+    pub(super) fn execute(self, arguments: &Command) -> Result<ExitStatus, CliError> {
+        let mut command = arguments.clone();
         command.build();
         match (self.what, self.folder) {
             (What::Man, Some(folder)) => write_manual(&command, &folder)?,
-            (What::Completions, Some(folder)) => write_completions(&folder)?,
+            (What::Completions, Some(folder)) => write_completions(arguments, &folder)?,
             (What::Schema, Some(name)) => print(schema(&name)?)?,
             _ => print(&markdown(&command))?,
         }
@@ -96,7 +97,7 @@ fn write_manual(command: &Command, folder: &Path) -> Result<(), CliError> {
     Ok(())
 }
 
-fn write_completions(folder: &Path) -> Result<(), CliError> {
+fn write_completions(arguments: &Command, folder: &Path) -> Result<(), CliError> {
     fs::create_folder(folder)?;
     for shell in [
         Shell::Bash,
@@ -105,7 +106,7 @@ fn write_completions(folder: &Path) -> Result<(), CliError> {
         Shell::PowerShell,
         Shell::Zsh,
     ] {
-        let mut command = Arguments::command();
+        let mut command = arguments.clone();
         clap_complete::generate_to(shell, &mut command, "driverkit-matrix", folder)
             .map_err(FileError::of("write completions to", folder))?;
     }

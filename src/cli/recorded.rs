@@ -5,16 +5,32 @@
 //! flags. Variables with secrets are left out: they have to be set again.
 
 use std::ffi::OsString;
+use std::sync::OnceLock;
 
 use clap::parser::ValueSource;
-use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
-use super::{Arguments, command_first, mirrors_of_variables, parse_mirror};
+use super::global::{mirrors_of_variables, parse_mirror};
+use super::word_order::command_first;
 use crate::driverkit::{KEYS, ONLY_FLAGS, variable_of};
 use crate::event::Reproduce;
 use crate::executor::DockerAddress;
 use crate::redact::{self, FlagValue};
 use crate::report::Manifest;
+
+/// Returns the arguments of the program. They contain those of the commands that use this file.
+static PROGRAM: OnceLock<fn() -> Command> = OnceLock::new();
+
+/// Sets the function that returns the arguments of the program, before any other function of this file is called.
+pub(super) fn set_program(arguments: fn() -> Command) {
+    PROGRAM.get_or_init(|| arguments);
+}
+
+fn program() -> Command {
+    PROGRAM
+        .get()
+        .map_or_else(Command::default, |arguments| arguments())
+}
 
 /// Returns the value of an environment variable.
 type Variable<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -30,7 +46,7 @@ pub(super) fn recorded_command() -> Vec<String> {
 }
 
 fn redact_command(words: impl IntoIterator<Item = String>) -> Vec<String> {
-    let command = Arguments::command();
+    let command = program();
     redact::command(words, |flag| flag_value(&command, flag))
 }
 
@@ -136,11 +152,11 @@ fn rebuild_words_of(
 
 /// Returns the program's arguments, the name of the command in `arguments`, and what was given to it.
 fn parsed(arguments: impl IntoIterator<Item = OsString>) -> Option<(Command, String, ArgMatches)> {
-    let mut command = Arguments::command();
+    let mut command = program();
     command.build();
     let given = command
         .clone()
-        .try_get_matches_from(command_first(arguments))
+        .try_get_matches_from(command_first(arguments, program))
         .ok()?;
     let (name, given) = given.subcommand()?;
     let (name, given) = (name.to_owned(), given.clone());
@@ -249,10 +265,17 @@ fn flag_value(command: &Command, flag: &str) -> FlagValue {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory as _;
+
     use super::*;
+
+    fn set() {
+        set_program(crate::cli::Arguments::command);
+    }
 
     #[test]
     fn rebuild_repeats_the_flags_that_affect_a_build() {
+        set();
         for (given, expected) in [
             (
                 "run m.toml n.toml --target debian --kernel 6.* --only a -j 4 --retry failed --verbose",
@@ -294,6 +317,7 @@ mod tests {
 
     #[test]
     fn recorded_arguments_give_the_same_command() {
+        set();
         let given = "run m.toml --mirror debian=http://u:secret@h/d --proxy http://u:secret@h:1 --executor fake \
                      --docker-host ssh://u@h --registry-password secret --out n";
         let words = ["driverkit-matrix"]
@@ -309,6 +333,7 @@ mod tests {
 
     #[test]
     fn variables_are_repeated_as_flags() {
+        set();
         let variable = |name: &str| {
             let value = match name {
                 "DOCKER_HOST" => "ssh://builder",
@@ -349,6 +374,7 @@ mod tests {
 
     #[test]
     fn secrets_of_every_command_are_hidden() {
+        set();
         for (given, shown) in [
             (
                 "docker --registry-password secret",

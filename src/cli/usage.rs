@@ -1,6 +1,6 @@
 //! Prints the messages of clap.
 
-use super::put_error;
+use super::messages::put_error;
 use crate::redact;
 use crate::report::Style;
 

@@ -3,15 +3,14 @@
 use clap::Args;
 
 use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
-use super::values;
+use super::{single, values};
 use crate::cli::execution::Execution;
-use crate::cli::images::Folders;
-use crate::cli::recorded::{rebuild_command, recorded_command};
+use crate::cli::image_folders::Folders;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{Image, ImageRequest, Request, check_proxy};
 use crate::executor::DockerAddress;
 use crate::image::{ImageSources, Login, RegistryAccess};
-use crate::session::{Machine, Single};
+use crate::session::Machine;
 
 /// Build one kernel's drivers in a container of the Docker daemon, as `driverkit docker` does
 ///
@@ -78,15 +77,7 @@ impl DockerArguments {
         let values = values(context, &flags, &self.process)?;
         let request = Request::read(&values).map_err(CliError::Diagnostics)?;
         let execution = Execution::docker(self.folders, self.docker_host, image_sources(&request));
-        let single = Single {
-            request: &request,
-            settings: self.process.settings(),
-            proxy: self.proxy,
-            retry: self.again.classes(),
-            environment: Vec::new(),
-            command: recorded_command(),
-            rebuild_command: rebuild_command(),
-        };
+        let single = single(&request, &self.process, &self.again, self.proxy);
         if single.is_only_shown(context, &Machine::Image) {
             return Ok(ExitStatus::Success);
         }

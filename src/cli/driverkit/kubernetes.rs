@@ -10,15 +10,14 @@ use clap::{Args, Parser};
 use super::cluster::{ClientFlags, PodFlags};
 use super::docker::image_sources;
 use super::flags::{AgainFlags, BuildFlags, Flags, ImageFlags, ProcessFlags};
-use super::values;
+use super::{single, values};
 use crate::cli::cluster::ClusterArguments;
 use crate::cli::execution::Execution;
-use crate::cli::images::Folders;
-use crate::cli::recorded::{rebuild_command, recorded_command};
+use crate::cli::image_folders::Folders;
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::driverkit::{ClientRequest, PodRequest, Request, Values, check_proxy};
 use crate::executor::{ClientSettings, Executor, KubernetesExecutor, KubernetesSettings};
-use crate::session::{Machine, Single};
+use crate::session::Machine;
 
 /// driverkit's default namespace.
 const NAMESPACE: &str = "default";
@@ -130,15 +129,7 @@ impl PodBuild {
             Some(user) => settings.run_as_user = user,
             None => {}
         }
-        let single = Single {
-            request: &request,
-            settings: self.process.settings(),
-            proxy: self.proxy,
-            retry: self.again.classes(),
-            environment: Vec::new(),
-            command: recorded_command(),
-            rebuild_command: rebuild_command(),
-        };
+        let single = single(&request, &self.process, &self.again, self.proxy);
         if single.is_only_shown(context, &Machine::Image) {
             return Ok(ExitStatus::Success);
         }

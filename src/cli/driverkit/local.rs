@@ -7,8 +7,7 @@ use clap::Args;
 use super::flags::{
     AgainFlags, BuildFlags, DkmsFlags, Flags, ProcessFlags, may_stand_alone, put, put_all,
 };
-use super::values;
-use crate::cli::recorded::{rebuild_command, recorded_command};
+use super::{single, values};
 use crate::cli::{CliError, Context, ExitStatus};
 use crate::diagnostic::Diagnostic;
 use crate::driverkit::{LogLevel, NOT_OF_LOCAL, Reader, Request, Values};
@@ -163,13 +162,8 @@ impl LocalArguments {
         environment: Vec<(String, String)>,
     ) -> Single<'a> {
         Single {
-            request,
-            settings: self.process.settings(),
-            proxy: None,
-            retry: self.again.classes(),
             environment,
-            command: recorded_command(),
-            rebuild_command: rebuild_command(),
+            ..single(request, &self.process, &self.again, None)
         }
     }
 

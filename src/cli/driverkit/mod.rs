@@ -14,11 +14,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use self::flags::{Flags, ProcessFlags};
+use self::flags::{AgainFlags, Flags, ProcessFlags};
+use super::recorded::{rebuild_command, recorded_command};
 use super::{CliError, Context};
 use crate::diagnostic::SourceFile;
-use crate::driverkit::{LogLevel, Values, read_file};
+use crate::driverkit::{LogLevel, Request, Values, read_file};
 use crate::fs;
+use crate::session::Single;
 
 pub(super) use docker::{DockerArguments, image_sources_of};
 #[cfg(feature = "kubernetes")]
@@ -74,4 +76,22 @@ fn read_text(path: &Path) -> Result<Arc<SourceFile>, CliError> {
         path: path.to_owned(),
         text,
     }))
+}
+
+/// Returns the build of a request, with this process's command line.
+fn single<'a>(
+    request: &'a Request,
+    process: &ProcessFlags,
+    again: &AgainFlags,
+    proxy: Option<String>,
+) -> Single<'a> {
+    Single {
+        request,
+        settings: process.settings(),
+        proxy,
+        retry: again.classes(),
+        environment: Vec::new(),
+        command: recorded_command(),
+        rebuild_command: rebuild_command(),
+    }
 }

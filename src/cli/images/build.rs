@@ -5,18 +5,34 @@ use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use rayon::iter::{IntoParallelRefIterator as _, ParallelIterator as _};
 use serde_json::{Value, json};
 use url::Url;
 
-use super::super::output::print_json;
+use super::super::image_folders::Folders;
+use super::super::output::{AnswerFormat, print_json};
 use super::super::{CliError, Context};
-use super::{BuildArguments, ImagesError};
+use super::error::ImagesError;
 use crate::image::build::{self, BuildError, BuildOutcome, DebianMirror};
 use crate::image::{Catalogue, ImageDescription};
 use crate::kernel::Architecture;
 use crate::resolve::said_while_busy;
 use crate::text::size;
+
+#[derive(Debug, Args)]
+pub(super) struct BuildArguments {
+    /// The images to build [default: all that run on this machine]
+    #[arg(value_name = "NAME")]
+    pub(super) names: Vec<String>,
+    /// Rebuild also images that are up to date, with the latest packages
+    #[arg(long)]
+    pub(super) force: bool,
+    #[command(flatten)]
+    pub(super) format: AnswerFormat,
+    #[command(flatten)]
+    pub(super) folders: Folders,
+}
 
 /// Returns the Debian mirror that the context names.
 fn mirror(context: &Context) -> Result<DebianMirror, CliError> {

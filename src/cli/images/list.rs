@@ -7,9 +7,11 @@ use serde_json::json;
 
 use super::super::driverkit::flags::Flags;
 use super::super::driverkit::{image_sources_of, values};
+use super::super::image_folders::Folders;
 use super::super::output::{ignore_broken_pipe, print, print_json};
 use super::super::{CliError, Context, ExitStatus};
-use super::{AskedAsDriverkit, Folders, ImagesArguments, ImagesError, ListArguments};
+use super::error::ImagesError;
+use super::{AskedAsDriverkit, ImagesArguments, ListArguments};
 use crate::driverkit::{ImageRequest, Reader};
 use crate::image::index::{IndexEntry, write_index};
 use crate::image::{BuiltImage, Catalogue, ForeignImages, ImageSources, Maker, Offer};

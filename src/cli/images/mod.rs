@@ -1,62 +1,23 @@
 //! `images`: lists the builder images, builds them, and updates the list of images in repositories.
 
 mod build;
+mod error;
 mod list;
 mod update;
-
-use std::io;
-use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::builder_flags::BuilderFlags;
 use super::driverkit::flags::{BuildFlags, ImageFlags, ProcessFlags};
+use super::image_folders::Folders;
 use super::output::{AnswerFormat, progress};
 use super::{CliError, Context, ExitStatus};
-use crate::diagnostic::did_you_mean;
 use crate::driverkit::check_proxy;
-use crate::image::build::BuildError;
-use crate::image::{Catalogue, ImageSources, RecordError};
+use crate::image::ImageSources;
 
-use build::build_all;
+use build::{BuildArguments, build_all};
 use list::{show, show_index};
 use update::update;
-
-/// The directories of builder images and their descriptions.
-#[derive(Clone, Debug, Args)]
-pub(super) struct Folders {
-    /// Directory with the descriptions of builder images [default: `images` if it exists, otherwise the descriptions
-    /// in this program]
-    #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGE_DESCRIPTIONS")]
-    image_descriptions: Option<PathBuf>,
-    /// Directory of the built images [default: images in the cache directory]
-    #[arg(long, value_name = "DIR", env = "DRIVERKIT_MATRIX_IMAGES")]
-    pub(super) images: Option<PathBuf>,
-}
-
-impl Folders {
-    /// The directory with the descriptions; `None` if none is given and `images` does not exist.
-    pub(super) fn described(&self) -> Option<&Path> {
-        let usual = Some(Path::new("images")).filter(|folder| folder.is_dir());
-        self.image_descriptions.as_deref().or(usual)
-    }
-
-    /// The described images.
-    pub(super) fn catalogue(&self) -> Result<Catalogue, CliError> {
-        let catalogue = match self.described() {
-            Some(folder) => Catalogue::read(folder),
-            None => Catalogue::of_the_project(),
-        };
-        catalogue.map_err(|error| CliError::input(error.to_string()))
-    }
-
-    /// The directory of the built images.
-    pub(super) fn built(&self, context: &Context) -> PathBuf {
-        self.images
-            .clone()
-            .unwrap_or_else(|| context.cache.join("images"))
-    }
-}
 
 /// List the builder images, or build them
 #[derive(Debug, Args)]
@@ -127,48 +88,6 @@ struct UpdateArguments {
     builder: BuilderFlags,
     #[command(flatten)]
     format: AnswerFormat,
-}
-
-#[derive(Debug, Args)]
-struct BuildArguments {
-    /// The images to build [default: all that run on this machine]
-    #[arg(value_name = "NAME")]
-    names: Vec<String>,
-    /// Rebuild also images that are up to date, with the latest packages
-    #[arg(long)]
-    force: bool,
-    #[command(flatten)]
-    format: AnswerFormat,
-    #[command(flatten)]
-    folders: Folders,
-}
-
-/// An error of `images`.
-#[derive(Debug, thiserror::Error)]
-enum ImagesError {
-    #[error("no builder image is called `{name}`; expected one of {known}")]
-    Unknown { name: String, known: String },
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    #[error(transparent)]
-    Build(#[from] BuildError),
-    #[error("failed to write the list")]
-    Output(#[from] io::Error),
-}
-
-impl From<ImagesError> for CliError {
-    fn from(error: ImagesError) -> Self {
-        match error {
-            ImagesError::Unknown {
-                ref name,
-                ref known,
-            } => Self::Input {
-                message: error.to_string(),
-                help: did_you_mean(name, known.split(", ")),
-            },
-            _ => Self::infrastructure(crate::error::chain(&error)),
-        }
-    }
 }
 
 impl ImagesArguments {

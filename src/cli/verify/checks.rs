@@ -8,7 +8,7 @@ use super::super::CliError;
 use super::place::{GetError, Place};
 use crate::attest::{ATTESTATION_BYTES, Attestation, PublicKey};
 use crate::digest::Sha256;
-use crate::fs::FileError;
+use crate::fs::{FileError, blocking};
 use crate::publish::{Entry, INDEX_FILE, Index, SUMS_FILE};
 use crate::report::ATTESTATION_SUFFIX;
 use crate::sign::{check_signature, split};
@@ -299,7 +299,9 @@ pub(super) async fn module_signature(
     module: &[u8],
     certificate: &Path,
 ) -> Result<Result<(), String>, CliError> {
-    let folder = tempfile::tempdir().map_err(FileError::of("create", "directory"))?;
+    let folder = blocking(tempfile::tempdir)
+        .await
+        .map_err(FileError::of("create", "directory"))?;
     let checked = check_signature(module, certificate, folder.path()).await;
     match checked {
         Err(error) if error.about == crate::sign::About::Machine => {
