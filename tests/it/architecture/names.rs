@@ -9,6 +9,8 @@ use super::sources::{ModulePath, Source};
 /// A path that a file names, made absolute.
 pub(super) struct Named {
     pub(super) path: ModulePath,
+    /// The name that a `use` gives it.
+    pub(super) name: String,
     /// Whether the path is in a `pub use`, so that the module re-exports it.
     pub(super) is_reexport: bool,
 }
@@ -39,7 +41,7 @@ pub(super) fn names_of(source: &Source, file: &syn::File) -> Vec<Named> {
 
 impl Names {
     /// Records a path; its first word tells where the path starts.
-    fn take(&mut self, words: &[String]) {
+    fn take(&mut self, words: &[String], name: &str) {
         let mut base = self.module.clone();
         let mut rest = words;
         match words.first().map(String::as_str) {
@@ -60,8 +62,15 @@ impl Names {
         base.extend(rest.iter().cloned());
         self.found.push(Named {
             path: base,
+            name: name.to_owned(),
             is_reexport: self.is_reexport,
         });
+    }
+
+    fn take_name(&mut self, before: &mut Vec<String>, ident: &syn::Ident, name: &syn::Ident) {
+        before.push(ident.to_string());
+        self.take(before, &name.to_string());
+        before.pop();
     }
 
     fn take_tree(&mut self, before: &mut Vec<String>, tree: &syn::UseTree) {
@@ -76,12 +85,10 @@ impl Names {
                     self.take_tree(before, tree);
                 }
             }
-            syn::UseTree::Glob(_) => self.take(before),
-            syn::UseTree::Name(syn::UseName { ident })
-            | syn::UseTree::Rename(syn::UseRename { ident, .. }) => {
-                before.push(ident.to_string());
-                self.take(before);
-                before.pop();
+            syn::UseTree::Glob(_) => self.take(before, "*"),
+            syn::UseTree::Name(syn::UseName { ident }) => self.take_name(before, ident, ident),
+            syn::UseTree::Rename(syn::UseRename { ident, rename, .. }) => {
+                self.take_name(before, ident, rename);
             }
         }
     }
@@ -124,6 +131,9 @@ impl<'ast> Visit<'ast> for Names {
         self.is_reexport = false;
     }
 
+    /// `pub(in crate::room)` imports nothing.
+    fn visit_visibility(&mut self, _: &'ast syn::Visibility) {}
+
     fn visit_path(&mut self, path: &'ast syn::Path) {
         let words: Vec<String> = path
             .segments
@@ -131,7 +141,7 @@ impl<'ast> Visit<'ast> for Names {
             .map(|segment| segment.ident.to_string())
             .collect();
         if words.len() > 1 && path.leading_colon.is_none() {
-            self.take(&words);
+            self.take(&words, "");
         }
         visit::visit_path(self, path);
     }
@@ -146,7 +156,7 @@ impl<'ast> Visit<'ast> for Names {
                 .unwrap_or_default();
             let words = path.split("::").map(str::to_owned);
             let words: Vec<String> = std::iter::once("crate".to_owned()).chain(words).collect();
-            self.take(&words);
+            self.take(&words, "");
         }
         visit::visit_macro(self, called);
     }
