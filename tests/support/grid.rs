@@ -197,15 +197,20 @@ impl Grid {
 
     /// Starts such a run without waiting for its end.
     pub fn start(&self, words: &[&str]) -> Child {
-        std::process::Command::new(crate::program())
+        let mut command = self.command(words);
+        command.stderr(Stdio::null()).spawn().expect("the program")
+    }
+
+    /// Returns the command of such a run.
+    pub fn command(&self, words: &[&str]) -> std::process::Command {
+        let mut command = std::process::Command::new(crate::program());
+        command
             .args(["run", "matrix.toml", "--executor", "fake"])
             .args(words)
             .current_dir(self.folder.path())
             .env("DRIVERKIT_MATRIX_CACHE", self.path("cache"))
-            .env("DRIVERKIT_MATRIX_FAKE", self.path("fake.json"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the program")
+            .env("DRIVERKIT_MATRIX_FAKE", self.path("fake.json"));
+        command
     }
 
     /// Waits until the fake executor has started `count` jobs since the last call of [`Grid::jobs`].

@@ -1,7 +1,8 @@
 //! Tests of runs that end early or are stopped.
 
-use std::process::Child;
-use std::time::Duration;
+use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, Command, Stdio};
 
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
@@ -73,14 +74,25 @@ fn a_deadline_leaves_the_rest_for_the_next_run() {
 #[test]
 fn the_number_of_concurrent_jobs_is_limited() {
     let grid = Grid::of_four();
-    grid.fake(&[rule("*", &json!({ "hangs": true }))]);
-    let mut child = grid.start(&["--jobs", "2"]);
-    grid.wait_for_jobs(2);
-    // A third job would start within this time: only the limit prevents it.
-    std::thread::sleep(Duration::from_millis(500));
-    assert_eq!(grid.jobs().len(), 2);
-    send(&child, Signal::INT);
-    child.wait().unwrap();
+    let slow =
+        json!({ "copies": { "module.ko": grid.path("module.ko") }, "delay-milliseconds": 100 });
+    grid.fake(&[rule("module *", &slow)]);
+    let log = grid.path("log");
+    let words = ["--jobs", "2", "--log", "engine=debug", "--log-file"];
+    let (code, text) = grid.run(&[&words[..], &[log.to_str().unwrap()]].concat());
+    assert_eq!(code, 0, "{text}");
+    let (mut running, mut most, mut ended) = (0, 0, 0);
+    for line in fs::read_to_string(&log).unwrap().lines() {
+        if line.contains("starting a job") {
+            running += 1;
+        } else if line.contains("a job ended") {
+            running -= 1;
+            ended += 1;
+        }
+        most = most.max(running);
+    }
+    assert_eq!((running, most), (0, 2));
+    assert_eq!(ended, grid.jobs().len());
 }
 
 #[test]
@@ -112,6 +124,81 @@ fn a_signal_ends_running_jobs_and_leaves_a_complete_manifest() {
         grid.fake(&[]);
         assert_eq!(grid.run(&[]).0, 0);
         assert_eq!(grid.jobs().iter().filter(|job| *job == "module").count(), 4);
+    }
+}
+
+/// More drivers than the program has threads for asynchronous tasks are read by `git archive`, which does not end.
+#[test]
+fn a_signal_is_answered_while_the_sources_of_16_drivers_are_read() {
+    let grid = Grid::new();
+    let names: Vec<String> = (1..=16).map(|number| format!("v{number}")).collect();
+    write_clone(&grid, &names);
+    let of_drivers: Vec<String> = names
+        .iter()
+        .map(|name| {
+            let source = format!("{{ git = \"clone\", ref = \"{name}\" }}");
+            format!("[driver.\"{name}\"]\nsource = {source}\nmodule_name = \"scap\"\n")
+        })
+        .collect();
+    grid.edit_matrix("[\"one\"]", &format!("{names:?}"));
+    let one = "[driver.\"one\"]\nsource = { path = \"driver\" }\nmodule_name = \"scap\"\n";
+    grid.edit_matrix(one, &of_drivers.concat());
+    // A git that reads a commit until the file `hold` is removed.
+    let hold = grid.path("hold");
+    grid.write("hold", "");
+    grid.write(
+        "bin/git",
+        format!(
+            "#!/bin/sh\nPATH=${{PATH#*:}}\ncase \" $* \" in\n*\" archive \"*)\n    echo \"$*\" >>{began}\n    \
+             while [ -e {hold} ]; do sleep 0.05; done\n    exit 1\nesac\nexec git \"$@\"\n",
+            began = grid.path("began").display(),
+            hold = hold.display(),
+        ),
+    );
+    let executable = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(grid.path("bin/git"), executable).unwrap();
+    let path = std::env::var("PATH").unwrap();
+    let mut child = grid
+        .command(&["--jobs", "16"])
+        .env("PATH", format!("{}:{path}", grid.path("bin").display()))
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("16 copies", || {
+        let began = std::fs::read_to_string(grid.path("began")).unwrap_or_default();
+        began.lines().count() == 16
+    });
+    send(&child, Signal::INT);
+    let stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut lines = stderr.lines().map_while(Result::ok);
+    assert!(lines.any(|line| line.contains("interrupted by a signal")));
+    // The rest is read by another thread, so that the program is not blocked by a full pipe.
+    let rest = std::thread::spawn(move || lines.count());
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    assert_eq!(grid.manifest().builds.len(), 16);
+    assert!(hold.exists(), "the copies ended");
+    std::fs::remove_file(hold).unwrap();
+    rest.join().unwrap();
+}
+
+/// Writes the sources of a driver into the repository `clone`, with one commit and tag for each name.
+fn write_clone(grid: &Grid, names: &[String]) {
+    let git = |words: &[&str]| {
+        let status = Command::new("git")
+            .current_dir(grid.path("clone"))
+            .args(["-c", "user.name=a", "-c", "user.email=a@example.org"])
+            .args(words)
+            .status();
+        assert!(status.unwrap().success(), "git {words:?}");
+    };
+    for (number, name) in names.iter().enumerate() {
+        grid.write_driver("clone", name);
+        if number == 0 {
+            git(&["init", "--quiet"]);
+        }
+        git(&["add", "."]);
+        git(&["commit", "--quiet", "-m", name]);
+        git(&["tag", name]);
     }
 }
 
