@@ -12,6 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use super::index;
 use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
+use super::used::LatelyUsed;
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 use crate::store::Store;
@@ -108,9 +109,10 @@ pub fn clean(store: &Store, limits: CleanLimits) -> Result<Cleaned, FileError> {
         now.duration_since(entry.used)
             .is_ok_and(|age| age > unused_for)
     };
+    let used = LatelyUsed::read(root, unused_for)?;
     let mut named = HashSet::new();
     for (entry, outcome) in outcomes(root)? {
-        if is_old(&entry) {
+        if is_old(&entry) && !used.has(outcome.inputs.key()) {
             fs::remove_file(&entry.path)?;
             cleaned.outcomes += 1;
         } else {

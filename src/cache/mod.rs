@@ -7,6 +7,7 @@
 mod clean;
 mod index;
 mod outcome;
+mod used;
 mod verify;
 
 pub use clean::{CacheSizes, CleanLimits, Cleaned, clean, sizes};

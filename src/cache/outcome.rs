@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::index::Index;
+use super::used::Used;
 use crate::digest::{KeyBuilder, Sha256};
 use crate::failure::Failure;
 use crate::fs::{self, FileError, Lock, OpenFolder};
@@ -239,6 +240,7 @@ pub struct Outcomes {
     folder: Arc<OpenFolder>,
     shared: Option<Arc<dyn Shared>>,
     index: Option<Arc<Index>>,
+    used: Option<Arc<Used>>,
 }
 
 impl std::fmt::Debug for Outcomes {
@@ -254,6 +256,7 @@ impl Outcomes {
             folder: Arc::new(OpenFolder::new(store_root.join(FOLDER))),
             shared: None,
             index: None,
+            used: None,
         }
     }
 
@@ -266,12 +269,13 @@ impl Outcomes {
     }
 
     /// Begins a look-up of many outcomes by [`Self::find_with`], which uses and updates the index of the store in
-    /// directory `store_root`, until [`Self::end_look_up`]. A shared store gets the texts of all outcomes, which the index
+    /// directory `store_root` and records what is found, until [`Self::end_look_up`]. A shared store gets the texts of all outcomes, which the index
     /// does not have.
     #[must_use]
     pub fn begin_look_up(mut self, store_root: &Path) -> Self {
         let begin = || Arc::new(Index::begin(store_root, self.folder()));
         self.index = self.shared.is_none().then(begin);
+        self.used = Some(Arc::new(Used::begin(store_root)));
         self
     }
 
@@ -279,6 +283,9 @@ impl Outcomes {
     pub fn end_look_up(&self) {
         if let Some(index) = &self.index {
             index.end();
+        }
+        if let Some(used) = &self.used {
+            used.end();
         }
     }
 
@@ -305,6 +312,14 @@ impl Outcomes {
         key: Sha256,
         inputs: &KeyBuilder,
     ) -> Result<Option<Outcome>, FileError> {
+        let found = self.look_up(key, inputs)?;
+        if let (Some(used), Some(_)) = (&self.used, &found) {
+            used.note(key);
+        }
+        Ok(found)
+    }
+
+    fn look_up(&self, key: Sha256, inputs: &KeyBuilder) -> Result<Option<Outcome>, FileError> {
         let index = self.index.as_deref();
         let indexed = index.and_then(|index| index.find(key));
         if let Some(outcome) = indexed.and_then(|short| with_inputs(inputs, &short)) {

@@ -1,5 +1,8 @@
 //! Tests of runs in which everything is cached.
 
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
 use driverkit_matrix::failure::Status;
 use driverkit_matrix::fs;
 use driverkit_matrix::report::read_manifest;
@@ -158,4 +161,47 @@ fn kept_failure_of_an_early_version_is_done_again() {
     let (code, text) = grid.run(&[]);
     assert_eq!(code, 0, "{text}");
     assert_eq!(grid.statuses(), [Status::Built]);
+}
+
+/// Makes everything in a directory look as if it was written 100 days ago.
+fn age(folder: &Path) {
+    let time = SystemTime::now() - Duration::from_hours(100 * 24);
+    for entry in walkdir::WalkDir::new(folder) {
+        let entry = entry.unwrap();
+        if entry.file_type().is_file() {
+            let file = std::fs::File::open(entry.path()).unwrap();
+            file.set_modified(time).unwrap();
+        }
+    }
+}
+
+#[test]
+fn clean_up_keeps_old_outcomes_that_runs_still_find() {
+    let grid = Grid::of_four();
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_eq!(grid.run(&[]).0, 0);
+    age(&grid.path("cache/outcomes/v1"));
+    age(&grid.path("cache/blobs"));
+    grid.jobs();
+    let clean = |days: &str| {
+        let words = ["cache", "gc", "--unused-days", days, "--format", "json"];
+        let output = grid.program(&words).assert().success().get_output().clone();
+        let cleaned: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        cleaned["outcomes"].as_u64().unwrap()
+    };
+    assert_eq!(clean("90"), 0);
+    let (code, text) = grid.run(&[]);
+    assert_eq!(code, 0, "{text}");
+    assert!(text.contains("4 cached"), "{text}");
+    assert_eq!(grid.jobs(), NOTHING);
+    // Nothing has used them since then.
+    let used = std::fs::read_dir(grid.path("cache/outcomes/used")).unwrap();
+    let used: Vec<PathBuf> = used.map(|entry| entry.unwrap().path()).collect();
+    assert_eq!(used.len(), 1);
+    let old = used[0].with_file_name("2020-02-29");
+    fs::rename(&used[0], &old).unwrap();
+    assert!(clean("90") > 0);
+    assert!(!old.exists());
+    assert_eq!(grid.run(&[]).0, 0);
+    assert_ne!(grid.jobs(), NOTHING);
 }
