@@ -75,13 +75,13 @@ impl TraceArguments {
     }
 }
 
-/// Returns a filter in which a bare module is one of this program: `fetch=debug` for `driverkit_matrix::fetch=debug`.
-/// A bare level applies to this program only; libraries have to be named.
+/// Returns a filter in which each module may be one of this program (`fetch=debug` for `driverkit_matrix::fetch=debug`)
+/// or of a library (`hyper=debug`). A level without a module applies to this program only.
 fn own_filter(filter: &str) -> String {
     let name = env!("CARGO_CRATE_NAME");
     let directive = |directive: &str| match directive.split_once('=') {
-        Some((module, _)) if module.contains("::") => directive.to_owned(),
-        Some((module, level)) => format!("{name}::{module}={level}"),
+        Some((module, _)) if module.starts_with(name) => directive.to_owned(),
+        Some(_) => format!("{name}::{directive},{directive}"),
         None => format!("{name}={directive}"),
     };
     let directives: Vec<String> = filter.split(',').map(str::trim).map(directive).collect();
@@ -93,12 +93,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_without_a_crate_are_modules_of_this_program() {
+    fn modules_may_be_of_this_program_or_of_a_library() {
         for (given, filter) in [
             ("debug", "driverkit_matrix=debug"),
             (
-                "fetch=trace, hyper::client=info",
-                "driverkit_matrix::fetch=trace,hyper::client=info",
+                "driverkit_matrix::fetch=warn",
+                "driverkit_matrix::fetch=warn",
+            ),
+            (
+                "engine::jobs=trace, hyper=info",
+                "driverkit_matrix::engine::jobs=trace,engine::jobs=trace,driverkit_matrix::hyper=info,hyper=info",
             ),
         ] {
             assert_eq!(own_filter(given), filter);
