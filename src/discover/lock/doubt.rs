@@ -70,9 +70,10 @@ impl Doubt {
     }
 }
 
-/// Removes a doubt if a doubt about the whole target or the whole release reports the same numbers.
-pub(super) fn without_repetition(doubts: &[Doubt]) -> Vec<Doubt> {
-    let says_the_same = |doubt: &Doubt, other: &Doubt| {
+/// Removes a doubt if a doubt about the whole target or the whole release reports the same numbers or, unless some
+/// losses are accepted, the loss of everything.
+pub(super) fn without_repetition(doubts: &[Doubt], has_accepted: bool) -> Vec<Doubt> {
+    let is_implied_by = |doubt: &Doubt, other: &Doubt| {
         let is_wider =
             other.series == Series::default() || other.series == doubt.series.without_line();
         doubt != other
@@ -80,11 +81,12 @@ pub(super) fn without_repetition(doubts: &[Doubt]) -> Vec<Doubt> {
             && doubt.series != Series::default()
             && (&doubt.target, doubt.architecture, &doubt.source)
                 == (&other.target, other.architecture, &other.source)
-            && (doubt.before, doubt.now) == (other.before, other.now)
+            && (other.now == 0 && !has_accepted
+                || (doubt.before, doubt.now) == (other.before, other.now))
     };
     let kept = doubts
         .iter()
-        .filter(|doubt| !doubts.iter().any(|other| says_the_same(doubt, other)))
+        .filter(|doubt| !doubts.iter().any(|other| is_implied_by(doubt, other)))
         .cloned();
     kept.collect()
 }

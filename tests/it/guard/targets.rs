@@ -112,13 +112,19 @@ fn loss_is_accepted_by_each_spelling_of_its_target() {
     }
 }
 
-/// The name of a release accepts only losses of that release.
+/// The name of a release accepts only losses of that release, and then the others are named. The loss of a whole target
+/// is one loss.
 #[test]
 fn release_of_oracle_does_not_stand_for_the_target() {
     let eight = series("oracle8", "5.4.17-", 4, ".el8uek.x86_64");
     let ten = series("oracle10", "6.12.0-", 4, ".el10uek.x86_64");
     let workspace = locked(&list(&[&eight, &ten]));
+    let before = workspace.get("m.lock");
     workspace.put("list.json", "{}");
+    let report = lock(&workspace, 1, &[]);
+    assert!(report.contains("1 loss not believed"), "{report}");
+    assert!(!report.contains("oracle10"), "{report}");
+    workspace.put("m.lock", &before);
     let report = lock(&workspace, 1, &["--accept-shrink", "Oracle8"]);
     assert!(report.contains("oracle10"), "{report}");
     assert_eq!(count(&workspace, "\"gone\":"), 4);
