@@ -1,11 +1,12 @@
 # A separate apt configuration for scripts that fetch packages. Source it from bash, with $root set.
 #
 # Signatures and checksums are verified as for any package. This machine's own package sources stay as they are.
+# DRIVERKIT_MATRIX_KEYRING names the keys of a mirror that does not have those of Debian.
 
 # Writes the configuration to directory $1, for the suites in the other arguments, on the mirror that this machine uses.
 # From then on apt uses this configuration. The caller runs `apt-get update`.
 private_apt() {
-    local work=$1 mirror suite keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+    local work=$1 mirror suite keyring=${DRIVERKIT_MATRIX_KEYRING:-/usr/share/keyrings/debian-archive-keyring.gpg}
     shift
     mirror=$("$root/scripts/mirror.sh")
     mkdir -p "$work/etc" "$work/state/lists/partial" "$work/cache/archives/partial"

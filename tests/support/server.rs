@@ -109,6 +109,7 @@ fn serve(mut stream: TcpStream, counter: &AtomicUsize, folder: &Path, answer: &A
     let is_head = words.next() == Some("HEAD");
     let path = words.next().unwrap_or("/");
     let path = path.split('?').next().unwrap_or(path);
+    let path = percent_encoding::percent_decode_str(path).decode_utf8_lossy();
     let mut file = folder.join(path.trim_start_matches('/'));
     if path.ends_with('/') {
         file.push("index.html");

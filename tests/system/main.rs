@@ -21,6 +21,7 @@ mod docker_hosts;
 mod doubles;
 mod driver_sources;
 mod executors;
+mod fetch_drivers;
 mod host_programs;
 mod hostile;
 mod images;
