@@ -1,5 +1,6 @@
 //! The summary at the end of a run: its result, groups of similar failures, paths of the output.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use crate::text::{count, separated};
 const GROUPS: usize = 12;
 /// From this number of groups on, only one build of each is shown, and no log.
 const MANY_GROUPS: usize = 4;
-/// The number of sample builds whose loader name belongs to another kernel.
+/// The number of sample builds whose loader name belongs to another kernel, and of reasons.
 const SAMPLES: usize = 3;
 
 /// Prints the summary when the run has ended.
@@ -30,9 +31,16 @@ pub struct Summary {
     taken_names: TakenNames,
     proofs: BTreeMap<ProofResult, usize>,
     doubles: BTreeMap<DoubleResult, usize>,
+    /// Why artifacts were not proven.
+    not_proven: Reasons,
+    /// Why artifacts were not built a second time.
+    not_done: Reasons,
     stopping: Option<String>,
     findings: Vec<Finding>,
 }
+
+/// Reasons, with the number of artifacts that each applies to.
+type Reasons = BTreeMap<String, usize>;
 
 /// Artifacts whose loader name belongs to another kernel.
 #[derive(Default)]
@@ -54,6 +62,8 @@ impl Summary {
             taken_names: TakenNames::default(),
             proofs: BTreeMap::new(),
             doubles: BTreeMap::new(),
+            not_proven: Reasons::new(),
+            not_done: Reasons::new(),
             stopping: None,
             findings: Vec::new(),
         }
@@ -122,6 +132,7 @@ impl Summary {
             of(ProofResult::Refused),
             of(ProofResult::NotProven),
         ));
+        push_reasons(lines, "not proven", &self.not_proven);
     }
 
     fn push_doubles(&self, lines: &mut Vec<String>) {
@@ -135,6 +146,7 @@ impl Summary {
             of(DoubleResult::Different),
             of(DoubleResult::NotDone),
         ));
+        push_reasons(lines, "not done", &self.not_done);
     }
 
     fn push_failures(&self, lines: &mut Vec<String>, style: Style) {
@@ -230,6 +242,20 @@ fn total_line(status: Status, number: usize, style: Style) -> String {
     }
 }
 
+/// Adds the most frequent reasons.
+fn push_reasons(lines: &mut Vec<String>, what: &str, reasons: &Reasons) {
+    let mut sorted: Vec<(&String, &usize)> = reasons.iter().collect();
+    sorted.sort_by_key(|(_, number)| Reverse(**number));
+    for (reason, number) in sorted.iter().take(SAMPLES) {
+        let (number, reason) = (separated(**number), clean(reason));
+        lines.push(format!("      {number} x {what}: {reason}"));
+    }
+    if let Some(more) = sorted.len().checked_sub(SAMPLES).filter(|more| *more > 0) {
+        let more = separated(more);
+        lines.push(format!("      and {more} other reasons: see the manifest"));
+    }
+}
+
 fn push_left_out(lines: &mut Vec<String>, facts: &RunFacts, style: Style) {
     let groups = LeftOutGroup::of(&facts.left_out);
     if groups.is_empty() {
@@ -271,9 +297,15 @@ impl Reporter for Summary {
                     *self.artifacts.entry(artifact.status).or_default() += 1;
                     if let Some(double) = &artifact.double {
                         *self.doubles.entry(double.result).or_default() += 1;
+                        if double.result == DoubleResult::NotDone {
+                            *self.not_done.entry(double.message.clone()).or_default() += 1;
+                        }
                     }
                     if let Some(proof) = &artifact.proof {
                         *self.proofs.entry(proof.result).or_default() += 1;
+                        if proof.result == ProofResult::NotProven {
+                            *self.not_proven.entry(proof.message.clone()).or_default() += 1;
+                        }
                     }
                     if let Some(other) = &artifact.name_taken_by {
                         let TakenNames { count, samples } = &mut self.taken_names;
