@@ -371,6 +371,25 @@ fn checks_without_answers_are_a_missing_output() {
     assert_eq!(grid.outcome().1, "output-missing");
     // No check has compiled, so an empty module is tried as well.
     assert_eq!(grid.jobs(), ["check", "check"]);
+    assert_eq!(grid.run(&[]).0, 1);
+    assert_eq!(grid.jobs(), NOTHING);
+}
+
+/// The rule for all steps: a failure is kept if its class is deterministic.
+#[test]
+fn a_failed_job_of_checks_is_kept_like_that_of_a_module() {
+    let log = "make: *** No rule to make target 'modules'.  Stop.\n";
+    for job in ["check *", "module *"] {
+        let grid = Grid::new();
+        grid.fake(&[rule(job, &json!({ "code": 2, "log": log }))]);
+        assert_eq!(grid.run(&[]).0, 1, "{job}");
+        assert_ne!(grid.jobs(), NOTHING, "{job}");
+        let first = grid.outcome();
+        assert_eq!(grid.run(&[]).0, 1, "{job}");
+        assert_eq!(grid.jobs(), NOTHING, "{job}");
+        assert!(grid.record().artifacts[0].failure_is_cached, "{job}");
+        assert_eq!(grid.outcome(), first, "{job}");
+    }
 }
 
 #[test]
