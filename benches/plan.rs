@@ -94,13 +94,15 @@ fn expand_lists(bencher: Bencher<'_, '_>) {
     let kernels = kernels
         .map(|locked| (Arc::clone(&locked.kernel), span.clone()))
         .collect();
-    let expansion = [Expansion {
+    let expansions = vec![Expansion {
         matrix: &matrix,
         kernels: vec![kernels],
         left_out: Vec::new(),
         found_at: None,
     }];
-    bencher.bench_local(|| expand(black_box(&expansion), None));
+    bencher
+        .with_inputs(|| expansions.clone())
+        .bench_local_values(|expansions| expand(black_box(expansions), None));
 }
 
 /// Computing the URLs of all header packages of 6,434 kernels from release and version alone.

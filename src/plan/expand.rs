@@ -1,5 +1,6 @@
 //! Expands matrices and their kernels into a [`Plan`].
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use super::used::UsedRules;
 use super::{Build, LeftOut, Names, Plan};
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Artifact, DriverVersion};
-use crate::kernel::{Identity, Kernel};
+use crate::kernel::{Identity, Kernel, TargetId};
 use crate::matrix::{Matrix, TargetEntry};
 use crate::target::{AskedNames, Rules};
 
@@ -51,25 +52,26 @@ pub struct Expanded {
 }
 
 /// Multiplies out the matrices: drivers x kernels x architectures x artifacts, minus everything that rules leave out,
-/// without duplicates. `image` is the builder image from the command line, which overrides the matrices. The errors are
+/// without duplicates. The kernels are moved into the plan: freeing a second reference to each kernel of a large lock
+/// takes long. `image` is the builder image from the command line, which overrides the matrices. The errors are
 /// contradictions between matrices, each with both places.
 pub fn expand(
-    expansions: &[Expansion<'_>],
+    mut expansions: Vec<Expansion<'_>>,
     image: Option<&str>,
 ) -> Result<Expanded, Vec<Diagnostic>> {
-    let conflicts = conflicting_drivers(expansions);
+    let conflicts = conflicting_drivers(&expansions);
     if !conflicts.is_empty() {
         return Err(conflicts);
     }
     let mut candidates: Vec<Candidate> = Vec::new();
     let mut are_ordered = true;
     let mut expanded = Expanded::default();
-    for (index, expansion) in expansions.iter().enumerate() {
-        let gone = expansion.left_out.iter().cloned();
-        expanded.plan.left_out.extend(gone);
+    for (index, expansion) in expansions.iter_mut().enumerate() {
+        expanded.plan.left_out.append(&mut expansion.left_out);
         let grid = Grid::new(index, expansion.matrix, image);
         let mut used = UsedRules::none_of(expansion.matrix);
-        for (entry, kernels) in expansion.matrix.targets.iter().zip(&expansion.kernels) {
+        let kernels = std::mem::take(&mut expansion.kernels);
+        for (entry, kernels) in expansion.matrix.targets.iter().zip(kernels) {
             candidates.reserve(kernels.len());
             grid.each_part(entry, kernels, |mut part| {
                 if let Some(first) = part.candidates.first() {
@@ -85,7 +87,7 @@ pub fn expand(
             .warnings
             .append(&mut used.warnings(expansion.matrix));
     }
-    let (builds, duplicates) = merge(expansions, candidates, are_ordered)?;
+    let (builds, duplicates) = merge(&expansions, candidates, are_ordered)?;
     let (names, doubts) = look_at_kernels(&builds);
     expanded.warnings.extend(doubts);
     expanded.plan.names = names;
@@ -105,30 +107,33 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
         .par_chunk_by(Build::is_of_same_kernel)
         .map(|builds| &builds[0].kernel)
         .collect();
-    let parts: Vec<(Vec<_>, Doubts<'_>, bool)> = kernels
+    let parts: Vec<(Vec<_>, Doubts<'_>, BTreeSet<&TargetId>)> = kernels
         .par_chunks(LOOKED_AT_ONCE)
         .map(|kernels| {
-            let (mut claims, mut doubts, mut are_all_asked) = (Vec::new(), Doubts::default(), true);
+            let (mut claims, mut doubts) = (Vec::new(), Doubts::default());
+            let mut unasked = BTreeSet::new();
             for kernel in kernels {
                 let rules = Rules::of(kernel);
                 let asked = AskedNames::by(rules.own, kernel);
                 doubts.add(kernel, rules, &asked);
-                are_all_asked &= asked.own;
+                if !asked.own {
+                    unasked.insert(&kernel.target);
+                }
                 claims.extend(asked.other.map(|name| Claim::new(kernel, name)));
             }
-            (claims, doubts, are_all_asked)
+            (claims, doubts, unasked)
         })
         .collect();
     let count = parts.iter().map(|(claims, ..)| claims.len()).sum();
     let (mut claims, mut doubts) = (Vec::with_capacity(count), Doubts::default());
-    let mut are_all_asked = true;
-    for (part, doubts_of_part, is_asked) in parts {
-        are_all_asked &= is_asked;
+    let mut unasked = BTreeSet::new();
+    for (part, doubts_of_part, unasked_of_part) in parts {
+        unasked.extend(unasked_of_part.into_iter().cloned());
         claims.extend(part);
         doubts.append(doubts_of_part);
     }
     (
-        Names::of(builds, &kernels, claims, are_all_asked),
+        Names::of(builds, &kernels, claims, unasked),
         doubts.warnings().collect(),
     )
 }

@@ -31,6 +31,9 @@ pub(super) const LOOKED_AT_ONCE: usize = 1024;
 /// plan in memory.
 const MULTIPLIED_AT_ONCE: usize = 16 * LOOKED_AT_ONCE;
 
+/// A kernel with its byte range in the matrix.
+type PlacedKernel = (Arc<Kernel>, Range<usize>);
+
 /// The grid of one matrix.
 pub(super) struct Grid<'a> {
     index: usize,
@@ -82,13 +85,16 @@ impl<'a> Grid<'a> {
     pub(super) fn each_part(
         &self,
         entry: &TargetEntry,
-        kernels: &[(Arc<Kernel>, Range<usize>)],
+        kernels: Vec<PlacedKernel>,
         mut take: impl FnMut(Part<'_>),
     ) {
         let row = &self.row(entry);
-        for some in kernels.chunks(MULTIPLIED_AT_ONCE) {
+        let mut kernels = kernels.into_iter();
+        while kernels.len() > 0 {
+            let some: Vec<PlacedKernel> = kernels.by_ref().take(MULTIPLIED_AT_ONCE).collect();
             let parts: Vec<Part<'_>> = some
-                .par_chunks(LOOKED_AT_ONCE)
+                .into_par_iter()
+                .chunks(LOOKED_AT_ONCE)
                 .map(|kernels| self.part(row, kernels))
                 .collect();
             parts.into_iter().for_each(&mut take);
@@ -120,7 +126,7 @@ impl<'a> Grid<'a> {
         }
     }
 
-    fn part<'b>(&'b self, row: &'b Row<'b>, kernels: &[(Arc<Kernel>, Range<usize>)]) -> Part<'b> {
+    fn part<'b>(&'b self, row: &'b Row<'b>, kernels: Vec<PlacedKernel>) -> Part<'b> {
         let mut interned = Interned::default();
         let mut part = Part {
             candidates: Vec::with_capacity(kernels.len() * row.drivers.len()),
@@ -153,7 +159,7 @@ impl<'a> Grid<'a> {
             let overrides: Vec<(usize, &Override)> = rules_at(overrides.as_deref(), position)
                 .map(|rule| (rule, &self.matrix.overrides[rule]))
                 .collect();
-            part.add_kernel(kernel, span, &excludes, &overrides);
+            part.add_kernel(&kernel, &span, &excludes, &overrides);
         }
         part
     }

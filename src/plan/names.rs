@@ -42,8 +42,8 @@ pub struct Names {
     /// Artifacts for which another kernel got the name, because the plan does not contain the artifact of the kernel
     /// that got it otherwise; sorted like `named`.
     exceptions: Vec<Exception>,
-    /// True if hosts request every kernel of the plan by its own name.
-    are_all_asked: bool,
+    /// The targets with a kernel that no host requests by its own name; `None` if they are not known.
+    unasked: Option<BTreeSet<TargetId>>,
 }
 
 /// An artifact of a kernel with an alias that is assigned in its own way.
@@ -112,13 +112,13 @@ impl<'a> Claim<'a> {
 
 impl Names {
     /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order.
-    /// `are_all_asked` is true if hosts request every kernel by its own name. `builds` are those of the plan, sorted by
-    /// kernel.
+    /// `unasked` are the targets with a kernel that no host requests by its own name. `builds` are those of the plan,
+    /// sorted by kernel.
     pub(super) fn of(
         builds: &[Build],
         kernels: &[&Arc<Kernel>],
         mut claims: Vec<Claim<'_>>,
-        are_all_asked: bool,
+        unasked: BTreeSet<TargetId>,
     ) -> Self {
         let own = own_names(kernels, &claims);
         claims.par_sort_by(Claim::order);
@@ -151,14 +151,15 @@ impl Names {
         Self {
             named,
             exceptions,
-            are_all_asked,
+            unasked: Some(unasked),
         }
     }
 
-    /// Returns true if hosts request every kernel of the plan by its own name. A plan that was not expanded from
+    /// Returns true if hosts request every kernel of a target by its own name. A plan that was not expanded from
     /// matrices does not know.
-    pub fn are_all_asked(&self) -> bool {
-        self.are_all_asked
+    pub fn are_all_asked(&self, target: &TargetId) -> bool {
+        let unasked = self.unasked.as_ref();
+        unasked.is_some_and(|unasked| !unasked.contains(target))
     }
 
     /// The alias of an artifact of a build.

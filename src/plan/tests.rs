@@ -42,7 +42,7 @@ fn expand_all(matrices: &[Matrix]) -> Result<Expanded, Vec<crate::diagnostic::Di
             found_at: None,
         })
         .collect();
-    expand(&expansions, None)
+    expand(expansions, None)
 }
 
 /// A matrix file as a value, small enough for a naive expansion in the test.

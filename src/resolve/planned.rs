@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rayon::prelude::*;
 use toml::Spanned;
 
 use super::availability::Availability;
@@ -140,7 +139,9 @@ impl PlanRequest<'_> {
                 found_at: Some(FoundAt(locator)),
             })
             .collect();
-        let expanded = expand(&expansions, self.image).map_err(ResolveError::Diagnostics)?;
+        let kernels = expansions.iter().flat_map(|expansion| &expansion.kernels);
+        let found: usize = kernels.map(Vec::len).sum();
+        let expanded = expand(expansions, self.image).map_err(ResolveError::Diagnostics)?;
         if !is_question {
             context.warn(&expanded.warnings);
         }
@@ -157,14 +158,10 @@ impl PlanRequest<'_> {
                     help: Some(make_locks(&unlocked)),
                 }
             } else if availability.unavailable.is_empty() {
-                empty_plan(&expansions, &plan)
+                empty_plan(&sources.matrices, found, &plan)
             } else {
                 availability.error()
             });
-        }
-        // Freeing hundreds of thousands of kernels takes long, and longer at the end, when nothing runs in parallel.
-        for expansion in expansions {
-            expansion.kernels.into_par_iter().flatten().for_each(drop);
         }
         availability.warn(context);
         let left_out = availability.left_out(|name| self.is_about(name));
@@ -220,13 +217,8 @@ fn count_unconfirmed(plan: &Plan, unconfirmed: &HashSet<KernelId>) -> usize {
     kernels.len()
 }
 
-/// Returns the error for a plan without builds.
-fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> ResolveError {
-    let kernels: usize = expansions
-        .iter()
-        .flat_map(|expansion| &expansion.kernels)
-        .map(Vec::len)
-        .sum();
+/// Returns the error for a plan without builds. `kernels` is the number of kernels that were found.
+fn empty_plan(matrices: &[Matrix], kernels: usize, plan: &Plan) -> ResolveError {
     if kernels > 0 {
         let mut rules: BTreeMap<(&str, &str), usize> = BTreeMap::new();
         for left_out in &plan.left_out {
@@ -247,10 +239,9 @@ fn empty_plan(expansions: &[Expansion<'_>], plan: &Plan) -> ResolveError {
             help: Some(format!("by these rules: {}", rules.join(", "))),
         };
     }
-    let diagnostics = expansions
+    let diagnostics = matrices
         .iter()
-        .flat_map(|expansion| {
-            let matrix = expansion.matrix;
+        .flat_map(|matrix| {
             matrix.targets.iter().map(move |entry| {
                 let name = entry.name.get_ref();
                 Diagnostic::error(format!(

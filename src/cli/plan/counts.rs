@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::driver::{Artifact, DriverVersion};
 use crate::kernel::TargetId;
-use crate::plan::{Build, Plan};
+use crate::plan::{Build, Names, Plan};
 use crate::target::{self, AskedNames, Subscription};
 
 /// The counts of a plan, collected in one pass: fetching the kernels of a large lock from memory takes longer than
@@ -38,16 +38,16 @@ impl<'a> Counts<'a> {
         plan.builds
             .par_chunk_by(Build::is_of_same_kernel)
             .fold(Self::default, |counts, builds| {
-                counts.with_kernel(builds, plan.names.are_all_asked())
+                counts.with_kernel(builds, &plan.names)
             })
             .reduce(Self::default, Self::with_later)
     }
 
-    /// Adds the builds of a kernel. `is_asked` is true if hosts are known to request it by its own name.
-    fn with_kernel(mut self, builds: &'a [Build], is_asked: bool) -> Self {
+    /// Adds the builds of a kernel.
+    fn with_kernel(mut self, builds: &'a [Build], names: &Names) -> Self {
         let kernel = &builds[0].kernel;
         self.targets.entry(&kernel.target).or_default().add(builds);
-        if !is_asked && !AskedNames::of(kernel).own {
+        if !names.are_all_asked(&kernel.target) && !AskedNames::of(kernel).own {
             self.unasked += builds.len();
         }
         if let Some(subscription) = target::subscription(kernel) {
