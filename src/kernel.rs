@@ -8,6 +8,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use arcstr::Substr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 mod entry;
@@ -15,7 +16,7 @@ mod packages;
 mod text;
 
 pub use entry::{Identity, Kernel, KernelId, TargetId, Upstream};
-pub use packages::{Package, PackageSet, file_name, local_file_name};
+pub use packages::{Members, Package, PackageSet, file_name, local_file_name};
 
 /// The error for a string that is not a valid release, version or architecture.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -95,7 +96,7 @@ fn check_characters(what: &'static str, text: &str) -> Result<(), ParseKernelErr
 /// everything else as text. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct KernelRelease {
-    text: Arc<str>,
+    text: Substr,
     numbers: [u32; 3],
 }
 
@@ -109,12 +110,14 @@ impl KernelRelease {
     pub fn numbers(&self) -> [u32; 3] {
         self.numbers
     }
-}
 
-impl FromStr for KernelRelease {
-    type Err = ParseKernelError;
+    /// Parses a release that is part of a shared text.
+    pub fn of_shared(text: Substr) -> Result<Self, ParseKernelError> {
+        let numbers = Self::parse_numbers(&text)?;
+        Ok(Self { text, numbers })
+    }
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
+    fn parse_numbers(text: &str) -> Result<[u32; 3], ParseKernelError> {
         check_characters(RELEASE, text)?;
         let mut numbers = [0; 3];
         let mut rest = text;
@@ -141,10 +144,17 @@ impl FromStr for KernelRelease {
             }
             rest = &rest[end..];
         }
-        Ok(Self {
-            text: text.into(),
-            numbers,
-        })
+        Ok(numbers)
+    }
+}
+
+impl FromStr for KernelRelease {
+    type Err = ParseKernelError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let numbers = Self::parse_numbers(text)?;
+        let text = text.into();
+        Ok(Self { text, numbers })
     }
 }
 

@@ -97,7 +97,7 @@ fn wanted_files(kernel: &Kernel) -> Vec<Vec<Arc<str>>> {
     }
     let packages = kernel.packages.iter();
     packages
-        .map(|package| vec![Arc::clone(&package.url)])
+        .map(|package| vec![Arc::from(&*package.url)])
         .collect()
 }
 

@@ -65,7 +65,7 @@ impl KnownKernels {
         // The URLs of a set are distinct. So the sets are equal if their sizes are equal and each package is in the
         // headers.
         let is_same = |package: &Package| {
-            let is_bare = *package == Package::at(Arc::clone(&package.url));
+            let is_bare = *package == Package::at(package.url.clone());
             is_bare && entry.headers.iter().any(|url| **url == *package.url)
         };
         let is_known = identity(kernel) == wanted

@@ -4,9 +4,10 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::marker::PhantomData;
 use std::ops::Deref;
-use std::sync::Arc;
 
+use arcstr::Substr;
 use percent_encoding::percent_decode_str;
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -15,13 +16,13 @@ use smallvec::SmallVec;
 use super::Architecture;
 use crate::digest::Sha256;
 
-/// A package that is part of a kernel's header tree.
+/// A package that is part of a kernel's header tree. `U` is the type of its URL: the URLs of a kernel in a lock are parts
+/// of one text, because an allocation for each of the millions of URLs would take long.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Package {
+pub struct Package<U = Substr> {
     /// Where it is: an `http://`, `https://` or `file://` address, or a path.
-    #[serde(deserialize_with = "super::text::shared")]
-    pub url: Arc<str>,
+    pub url: U,
     /// Its size in bytes, where the distribution's index says it.
     #[serde(default, rename = "size", skip_serializing_if = "Option::is_none")]
     pub size_bytes: Option<u64>,
@@ -38,9 +39,22 @@ pub struct Package {
     pub host: Option<Architecture>,
 }
 
+impl<U> Package<U> {
+    /// Returns the same package with its URL as another type.
+    pub fn with_url<V>(&self, url: V) -> Package<V> {
+        Package {
+            url,
+            size_bytes: self.size_bytes,
+            sha256: self.sha256,
+            is_noted: self.is_noted,
+            host: self.host,
+        }
+    }
+}
+
 impl Package {
     /// A package of which only the URL is known.
-    pub fn at(url: impl Into<Arc<str>>) -> Self {
+    pub fn at(url: impl Into<Substr>) -> Self {
         Self {
             url: url.into(),
             size_bytes: None,
@@ -83,29 +97,38 @@ pub struct PackageSet(Vec<Package>);
 
 impl<'de> Deserialize<'de> for PackageSet {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(Members)
+        let members = Members::<Substr>::deserialize(deserializer)?;
+        Ok(members.0.into_vec().into())
     }
 }
 
 /// The number of packages that most kernels have at most.
 const USUAL: usize = 4;
 
-/// Reads a set without room for more, which is most of what a kernel with one package takes.
-struct Members;
+/// The packages of a kernel as they are read, in any order: without an allocation for most kernels.
+pub struct Members<U>(pub SmallVec<[Package<U>; USUAL]>);
 
-impl<'de> Visitor<'de> for Members {
-    type Value = PackageSet;
+impl<'de, U: Deserialize<'de>> Deserialize<'de> for Members<U> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(MembersVisitor(PhantomData))
+    }
+}
+
+struct MembersVisitor<U>(PhantomData<U>);
+
+impl<'de, U: Deserialize<'de>> Visitor<'de> for MembersVisitor<U> {
+    type Value = Members<U>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a sequence")
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<PackageSet, A::Error> {
-        let mut packages: SmallVec<[Package; USUAL]> = SmallVec::new();
+    fn visit_seq<A: SeqAccess<'de>>(self, mut members: A) -> Result<Members<U>, A::Error> {
+        let mut packages = SmallVec::new();
         while let Some(next) = members.next_element()? {
             packages.push(next);
         }
-        Ok(packages.into_vec().into())
+        Ok(Members(packages))
     }
 }
 
@@ -162,9 +185,9 @@ impl PackageSet {
 
     /// True if both sets hold the same URLs.
     pub fn is_same_urls(&self, other: &Self) -> bool {
-        let urls = |set: &Self| -> BTreeSet<Arc<str>> {
-            set.iter().map(|package| Arc::clone(&package.url)).collect()
-        };
+        fn urls(set: &PackageSet) -> BTreeSet<&str> {
+            set.iter().map(|package| &*package.url).collect()
+        }
         self.len() == other.len() && urls(self) == urls(other)
     }
 

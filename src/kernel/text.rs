@@ -3,7 +3,6 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::str::FromStr;
-use std::sync::Arc;
 
 use serde::de::{Deserializer, Error, Visitor};
 
@@ -28,23 +27,4 @@ where
     D: Deserializer<'de>,
 {
     deserializer.deserialize_str(Text(PhantomData))
-}
-
-struct Shared;
-
-impl Visitor<'_> for Shared {
-    type Value = Arc<str>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("a string")
-    }
-
-    fn visit_str<E: Error>(self, text: &str) -> Result<Arc<str>, E> {
-        Ok(text.into())
-    }
-}
-
-/// Deserializes a string unchanged.
-pub(super) fn shared<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
-    deserializer.deserialize_str(Shared)
 }

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
+use arcstr::Substr;
 use rayon::prelude::*;
 
 use super::notes::{is_fact, tell_replaced};
@@ -61,10 +62,10 @@ pub(crate) fn fill_in_locks(
         if news.is_empty() {
             continue;
         }
-        let is_told = |url: &Arc<str>| news.contains(url) && !wrong.contains(&**url);
+        let is_told = |url: &str| news.contains(url) && !wrong.contains(url);
         let filled = lock.fill_in(|package| {
             let fetched = is_told(&package.url)
-                .then(|| fetcher.known(&[Arc::clone(&package.url)], None))
+                .then(|| fetcher.known(&[Arc::from(&*package.url)], None))
                 .flatten()?;
             if package.sha256 == Some(fetched.sha256) {
                 return None;
@@ -89,10 +90,10 @@ pub(crate) fn fill_in_locks(
 
 /// Returns the URLs of packages without a published digest whose download differs from the lock. On most nights, these
 /// are few among tens of thousands.
-fn news_of(lock: &Lock, fetcher: &Fetcher) -> HashSet<Arc<str>> {
+fn news_of(lock: &Lock, fetcher: &Fetcher) -> HashSet<Substr> {
     let kernels = lock.kernels.par_iter();
     let packages = kernels.flat_map_iter(|locked| locked.kernel.packages.iter());
     let open = packages.filter(|package| package.sha256.is_none() || package.is_noted);
     let news = open.filter(|package| fetcher.has_news(&package.url, package.sha256));
-    news.map(|package| Arc::clone(&package.url)).collect()
+    news.map(|package| package.url.clone()).collect()
 }

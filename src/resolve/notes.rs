@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+use arcstr::Substr;
+
 use super::Context;
 use crate::cache::Outcomes;
 use crate::digest::Sha256;
@@ -19,7 +21,7 @@ pub(super) fn is_fact(
     package: &Package,
     sha256: Sha256,
 ) -> bool {
-    fetcher.is_agreed(&[Arc::clone(&package.url)], sha256) && was_unpacked(outcomes, sha256)
+    fetcher.is_agreed(&[Arc::from(&*package.url)], sha256) && was_unpacked(outcomes, sha256)
 }
 
 /// Corrects unpublished digests in a lock that later downloads contradict: if a URL later delivered a different package
@@ -42,7 +44,7 @@ pub(crate) async fn repair_notes(
         .flat_map(|one| one.kernel.packages.iter());
     for package in packages.filter(|package| package.is_noted) {
         if good(&package.url).is_some_and(|sha256| package.sha256 != Some(sha256)) {
-            doubtful.insert(Arc::clone(&package.url));
+            doubtful.insert(package.url.clone());
         }
     }
     let mut now = BTreeMap::new();
@@ -53,7 +55,7 @@ pub(crate) async fn repair_notes(
             .await
             .is_ok()
             && good(&url).is_some()
-            && let Some(fetched) = fetcher.known(&[Arc::clone(&url)], None)
+            && let Some(fetched) = fetcher.known(&[Arc::from(&*url)], None)
         {
             now.insert(url, (fetched.sha256, fetched.size_bytes));
         }
@@ -69,7 +71,7 @@ pub(crate) async fn repair_notes(
 pub(super) fn tell_replaced(
     context: &Context,
     path: &Path,
-    replaced: &BTreeSet<(Arc<str>, Sha256, Sha256)>,
+    replaced: &BTreeSet<(Substr, Sha256, Sha256)>,
 ) {
     for (url, before, now) in replaced {
         context.notice(&format!(

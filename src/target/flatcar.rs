@@ -220,7 +220,8 @@ mod tests {
         let list = Flatcar.upstream_list(&named).unwrap();
         assert_eq!(
             list.candidates,
-            ["https://beta.release.flatcar-linux.net/arm64-usr/3185.0.0/flatcar_production_image_packages.txt".into()]
+            ["https://beta.release.flatcar-linux.net/arm64-usr/3185.0.0/flatcar_production_image_packages.txt"]
+                .map(Arc::<str>::from)
         );
     }
 

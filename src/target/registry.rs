@@ -151,11 +151,11 @@ pub fn no_kernel_package(kernel: &Kernel) -> Option<String> {
             && !name.starts_with("linux")
             && !name.is_empty()
     };
-    let first = kernel.packages.first()?.file_name();
+    let first = kernel.packages.first()?;
     let mut packages = kernel.packages.iter();
     packages
         .all(|package| is_foreign(&package.file_name()))
-        .then(|| format!("{first} is not a kernel package"))
+        .then(|| format!("{} is not a kernel package", first.file_name()))
 }
 
 /// Returns true if the file at a URL is a distribution's package by its name, and so not a kernel source.

@@ -43,7 +43,10 @@ mod tests {
             .with("file:///x/linux.tar.gz")
             .0;
         let found = VANILLA.header_packages(&one, Architecture::Amd64).unwrap();
-        assert_eq!(found[0].candidates, ["file:///x/linux.tar.gz".into()]);
+        assert_eq!(
+            found[0].candidates,
+            ["file:///x/linux.tar.gz"].map(std::sync::Arc::<str>::from)
+        );
         for urls in [
             &["http://a/x.deb"][..],
             &["http://a/x.tar.gz", "http://a/y.tar.gz"],

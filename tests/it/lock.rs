@@ -182,6 +182,28 @@ fn a_plan_without_kernels_is_refused() {
 }
 
 #[test]
+fn releases_and_urls_with_escapes_are_read_from_a_lock() {
+    let list = r#"{"Ubuntu": [{"kernelversion": 6, "kernelrelease": "5.4.0-1003-aws", "target": "ubuntu-aws", "headers": [
+        "http://one.example.org/linux-aws-headers-5.4.0-1003_5.4.0-1003.6_all.deb",
+        "http://two.example.org/linux-headers-5.4.0-1003-aws_5.4.0-1003.6_amd64.deb"]}]}"#;
+    let workspace = locked(list);
+    let plan = || workspace.run(&["plan", "m.toml", "--locked", "--format", "json"]);
+    let expected = plan();
+    assert!(expected.starts_with("exit 0\n"), "{expected}");
+    let lock = workspace.get("m.lock");
+    let escaped = lock
+        .replace("5.4.0-1003-aws\",", "5.4.0-1003-\\u0061ws\",")
+        .replace("http://one", "http:\\/\\/one")
+        .replace("_amd64.deb", "_amd64\\u002edeb");
+    assert_ne!(escaped.replace('\\', ""), escaped);
+    workspace.put("m.lock", &escaped);
+    assert_eq!(plan(), expected);
+    let report = workspace.run(&["lock", "m.toml"]);
+    assert!(report.starts_with("exit 0\n"), "{report}");
+    assert_eq!(workspace.get("m.lock"), lock);
+}
+
+#[test]
 fn unreadable_locks_are_refused() {
     let workspace = of_list(LIST).with("m.lock", "{\"lock\":99,\"future\":true}\n");
     assert_snapshot!(workspace.run(&["plan", "m.toml"]), @r"

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
+use arcstr::Substr;
+
 use super::text::LockText;
 use super::{LockError, LockedKernel, State};
 use crate::diagnostic::Diagnostic;
@@ -133,7 +135,7 @@ fn combine_packages(
         return Ok(left.clone());
     }
     let before = base.map(|kernel| &kernel.packages);
-    let urls = |set: &PackageSet| -> BTreeSet<std::sync::Arc<str>> {
+    let urls = |set: &PackageSet| -> BTreeSet<Substr> {
         set.iter().map(|package| package.url.clone()).collect()
     };
     let mut packages = match changed(before.map(urls), urls(left), urls(right)) {

@@ -1,6 +1,5 @@
 //! Reads and writes the text of a lock.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::path::Path;
@@ -17,7 +16,7 @@ use super::{Lock, LockError, LockedKernel, State};
 use crate::diagnostic::Place;
 use crate::digest::Sha256;
 use crate::kernel::{
-    Architecture, Kernel, KernelRelease, Package, PackageSet, ParseKernelError, Upstream,
+    Architecture, Kernel, KernelRelease, Members, Package, PackageSet, ParseKernelError, Upstream,
 };
 
 /// The version of the format that this program writes. This is also the newest version that it reads.
@@ -47,18 +46,19 @@ struct AnyHeader {
     lock: u32,
 }
 
+/// The line of a kernel, with its release and its packages as types to read or to write.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Line<'a> {
+struct Line<'a, R, P> {
     #[serde(borrow)]
     target: Text<'a>,
-    release: KernelRelease,
+    release: R,
     #[serde(borrow)]
     version: Text<'a>,
     architecture: Architecture,
     #[serde(default, borrow, skip_serializing_if = "Option::is_none")]
     entry: Option<Text<'a>>,
-    packages: Cow<'a, PackageSet>,
+    packages: P,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     config_sha256: Option<Sha256>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -76,7 +76,13 @@ struct Line<'a> {
     settled: bool,
 }
 
-impl Line<'_> {
+/// A line that is read. Its strings are parts of the line.
+type ReadLine<'a> = Line<'a, Text<'a>, Members<Text<'a>>>;
+
+/// A line that is written.
+type WrittenLine<'a> = Line<'a, &'a KernelRelease, &'a PackageSet>;
+
+impl ReadLine<'_> {
     /// The label of the `[[target]]` that the kernel was found for.
     fn label(&self) -> &str {
         self.entry.as_deref().unwrap_or(&self.target)
@@ -184,9 +190,9 @@ pub fn place_of_kernel(path: &Path, label: &str, kernel: &Kernel) -> Option<Plac
     let text = LockText { path, text: &text };
     let is_of_kernel = |line: &str| {
         line.contains(kernel.release.as_str())
-            && serde_json::from_str::<Line<'_>>(line).is_ok_and(|line| {
+            && serde_json::from_str::<ReadLine<'_>>(line).is_ok_and(|line| {
                 *line.target == *kernel.target.as_str()
-                    && line.release == kernel.release
+                    && *line.release == *kernel.release.as_str()
                     && *line.version == *kernel.version.as_str()
                     && line.architecture == kernel.architecture
                     && line.label() == label
@@ -226,7 +232,7 @@ pub(super) fn read_line(
     let bad_value = |value: &str, error: &ParseKernelError| {
         text.bad_value(number, value, &error.to_string(), RESTORE)
     };
-    let mut line: Line<'_> =
+    let line: ReadLine<'_> =
         serde_json::from_str(line).map_err(|error| text.bad_line(number, &error, RESTORE))?;
     let target = values.target(&line.target);
     let target = target.map_err(|error| bad_value(&line.target, &error))?;
@@ -240,10 +246,17 @@ pub(super) fn read_line(
         let message = format!("the source `{label}` of this kernel is missing in the first line");
         Err(text.fault(number, &message, RESTORE))
     })?;
+    let packages = line.packages.0.iter();
+    let urls = packages.clone().map(|package| &*package.url);
+    let (release, urls) = values.shared(&line.release, urls);
+    let release = KernelRelease::of_shared(release);
+    let release = release.map_err(|error| bad_value(&line.release, &error))?;
+    let with_url = |(package, url): (&Package<Text<'_>>, _)| package.with_url(url);
+    let mut packages: PackageSet = packages.zip(urls).map(with_url).collect();
     // Only the indexes of mirrors publish digests. Arch's repositories do not.
     let is_published = &*line.source == "mirror" && target.as_str() != "arch";
     if head.version < WITH_NOTES && !is_published {
-        line.packages.to_mut().update(|package| {
+        packages.update(|package| {
             package.is_noted = package.sha256.is_some();
             package.is_noted
         });
@@ -252,10 +265,10 @@ pub(super) fn read_line(
         label,
         kernel: Arc::new(Kernel {
             target,
-            release: line.release,
+            release,
             version,
             architecture: line.architecture,
-            packages: line.packages.into_owned(),
+            packages,
             config_sha256: line.config_sha256,
             upstream: line.upstream,
             image: line.image,
@@ -300,13 +313,13 @@ fn heal(
 pub(super) fn put_kernel(bytes: &mut Vec<u8>, locked: &LockedKernel) {
     let kernel = &*locked.kernel;
     let is_implied = *locked.label == *kernel.target.as_str();
-    let line = Line {
+    let line = WrittenLine {
         target: kernel.target.as_str().into(),
-        release: kernel.release.clone(),
+        release: &kernel.release,
         version: kernel.version.as_str().into(),
         architecture: kernel.architecture,
         entry: (!is_implied).then(|| (&*locked.label).into()),
-        packages: Cow::Borrowed(&kernel.packages),
+        packages: &kernel.packages,
         config_sha256: kernel.config_sha256,
         upstream: kernel.upstream.clone(),
         image: kernel.image.clone(),

@@ -26,6 +26,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arcstr::Substr;
 use jiff::civil::Date;
 use rayon::slice::ParallelSliceMut as _;
 
@@ -106,7 +107,7 @@ pub struct Noted {
     /// The number of digests that were noted.
     pub count: usize,
     /// Digests that replaced an earlier note: URL, digest before and digest now.
-    pub replaced: BTreeSet<(Arc<str>, Sha256, Sha256)>,
+    pub replaced: BTreeSet<(Substr, Sha256, Sha256)>,
 }
 
 /// Why a lock cannot be used.
@@ -180,7 +181,7 @@ impl Lock {
                     return false;
                 };
                 if let Some(before) = package.sha256 {
-                    let url = Arc::clone(&package.url);
+                    let url = package.url.clone();
                     noted.replaced.insert((url, before, sha256));
                 }
                 package.sha256 = Some(sha256);

@@ -45,18 +45,21 @@ impl Lock {
                 let mut values = Values::default();
                 let text = LockText { path, text };
                 for line in text.text.lines() {
-                    kernels.push(read_line(&text, 1, line, &head, &mut values).ok()?);
+                    let kernel = read_line(&text, 1, line, &head, &mut values).ok()?;
+                    // The order is checked here, while the kernels are in the processor's cache. A later check of a
+                    // large lock would be slow.
+                    if !kernels.last().is_none_or(|last| follows(last, &kernel)) {
+                        return None;
+                    }
+                    kernels.push(kernel);
                 }
-                // The order is checked here, while the kernels are in the processor's cache. A later check of a large
-                // lock would be slow.
-                is_ordered(&kernels).then_some(kernels)
+                Some(kernels)
             })
             .collect::<Option<_>>()?;
         let mut kernels = Vec::with_capacity(parts.iter().map(Vec::len).sum());
         for mut part in parts {
-            let follows =
-                |last: &LockedKernel| part.first().is_none_or(|one| last.key() < one.key());
-            if !kernels.last().is_none_or(follows) {
+            let is_after = |last| part.first().is_none_or(|first| follows(last, first));
+            if !kernels.last().is_none_or(is_after) {
                 return None;
             }
             kernels.append(&mut part);
@@ -119,8 +122,8 @@ impl Lock {
     }
 }
 
-fn is_ordered(kernels: &[LockedKernel]) -> bool {
-    kernels.is_sorted_by(|left, right| left.key() < right.key())
+fn follows(last: &LockedKernel, next: &LockedKernel) -> bool {
+    last.key() < next.key()
 }
 
 fn room_for_part() -> Vec<u8> {

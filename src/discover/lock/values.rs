@@ -5,6 +5,8 @@ use std::collections::HashSet;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use arcstr::{ArcStr, Substr};
+use foldhash::fast::RandomState;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::{KernelVersion, ParseKernelError, TargetId};
@@ -36,6 +38,8 @@ pub(super) struct Values {
     versions: Known<KernelVersion>,
     labels: Known<Arc<str>>,
     sources: Known<Arc<str>>,
+    /// The strings of one kernel, one after the other.
+    joined: String,
 }
 
 impl Values {
@@ -56,6 +60,30 @@ impl Values {
         self.labels.of(text, |text| check().map(|()| text.into()))
     }
 
+    /// Copies the release and the URLs of a kernel into one text, which needs one allocation, and returns them as parts
+    /// of it.
+    pub(super) fn shared<'a, I>(
+        &mut self,
+        release: &str,
+        urls: I,
+    ) -> (Substr, impl Iterator<Item = Substr> + use<'a, I>)
+    where
+        I: Iterator<Item = &'a str> + Clone,
+    {
+        self.joined.clear();
+        self.joined.push_str(release);
+        self.joined.extend(urls.clone());
+        let all = ArcStr::from(self.joined.as_str());
+        let mut end = release.len();
+        let release = all.substr(..end);
+        let urls = urls.map(move |url| {
+            let start = end;
+            end += url.len();
+            all.substr(start..end)
+        });
+        (release, urls)
+    }
+
     pub(super) fn source(&mut self, text: &str) -> Arc<str> {
         let make = |text: &str| Ok::<_, std::convert::Infallible>(text.into());
         let Ok(source) = self.sources.of(text, make);
@@ -67,14 +95,14 @@ impl Values {
 struct Known<T> {
     /// The value of the previous line. Most lines have the same value.
     last: Option<T>,
-    all: HashSet<T>,
+    all: HashSet<T, RandomState>,
 }
 
 impl<T> Default for Known<T> {
     fn default() -> Self {
         Self {
             last: None,
-            all: HashSet::new(),
+            all: HashSet::default(),
         }
     }
 }

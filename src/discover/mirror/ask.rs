@@ -1,8 +1,8 @@
 //! Selects the base URLs of a distribution's mirrors, and the URLs that locks record instead of them.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
 
+use arcstr::Substr;
 use url::Url;
 
 use super::error::DiscoverMirrorError;
@@ -321,7 +321,7 @@ struct Base {
 
 impl Base {
     /// Returns the URL that a lock records for a URL of this mirror.
-    fn usual_address(&self, url: &str) -> Option<Arc<str>> {
+    fn usual_address(&self, url: &str) -> Option<Substr> {
         let rest = url.strip_prefix(self.url.as_str().trim_end_matches('/'))?;
         rest.starts_with('/')
             .then(|| format!("{}{rest}", self.usual).into())

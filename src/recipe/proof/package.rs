@@ -17,7 +17,7 @@ pub(crate) fn image_request(
     if let Some(image) = &kernel.image {
         return Some(Request {
             kind: ContentKind::of_address(&image.url),
-            candidates: vec![Arc::clone(&image.url)],
+            candidates: vec![Arc::from(&*image.url)],
             sha256: image.sha256,
             size_bytes: image.size_bytes,
         });

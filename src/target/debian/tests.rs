@@ -189,10 +189,7 @@ fn programs_for_another_machine_are_searched_next_to_the_named_ones() {
     let folder = "http://host:1/pool/main/l/linux/linux-kbuild-6.1_6.1.176-1";
     assert_eq!(
         wanted.unwrap()[2].candidates,
-        [
-            format!("{folder}_arm64.deb").into(),
-            format!("{folder}_amd64.deb").into()
-        ]
+        ["arm64", "amd64"].map(|host| std::sync::Arc::<str>::from(format!("{folder}_{host}.deb")))
     );
     let mut kernel = kernel;
     kernel.packages.update(|package| {

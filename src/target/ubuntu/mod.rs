@@ -6,7 +6,10 @@ mod release;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::sync::Arc;
+
+use smallvec::SmallVec;
 
 use names::Names;
 use release::Release;
@@ -66,7 +69,8 @@ fn of_list(kernel: &Kernel, release: &Release<'_>) -> Result<Vec<WantedPackage>,
 fn has_both_packages(kernel: &Kernel, release: &Release<'_>) -> bool {
     let [flavour, _] = release.flavours();
     let architecture = kernel.architecture.as_str();
-    let files: Vec<_> = kernel.packages.iter().map(Package::file_name).collect();
+    let files = kernel.packages.iter().map(Package::file_name);
+    let files: SmallVec<[Cow<'_, str>; 8]> = files.collect();
     let version = files.iter().find_map(|file| {
         let rest = file.strip_prefix("linux-headers-")?;
         let rest = rest.strip_prefix(release.abi())?.strip_prefix('-')?;

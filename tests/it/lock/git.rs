@@ -163,14 +163,23 @@ fn damaged_line_is_reported_with_its_place_in_the_lock() {
     assert!(plan.contains("--> m.lock:4:"), "{plan}");
     assert!(plan.contains("help: restore the line from git"), "{plan}");
 
-    let version = r#""ol","release":"5.4.3-1","version":"#;
-    let damaged = lock.replace(&format!("{version}\"1\""), &format!("{version}\"x\""));
-    workspace.put("m.lock", &damaged);
-    let plan = workspace.run(&["plan", "m.toml"]);
-    assert!(plan.starts_with("exit 2\n"), "{plan}");
-    assert!(plan.contains("`x` does not start with a digit"), "{plan}");
-    let column = 1 + line(&damaged, 4).find("\"x\"").expect("the value");
-    assert!(plan.contains(&format!("--> m.lock:4:{column}")), "{plan}");
+    let kernel = r#""ol","release":"5.4.3-1","version":"1""#;
+    for (damaged, message) in [
+        (r#""ol","release":"5.4.3-1","version":"x""#, "digit"),
+        (
+            r#""ol","release":"x","version":"1""#,
+            "number such as 6.1.0",
+        ),
+    ] {
+        let damaged = lock.replace(kernel, damaged);
+        workspace.put("m.lock", &damaged);
+        let plan = workspace.run(&["plan", "m.toml"]);
+        assert!(plan.starts_with("exit 2\n"), "{plan}");
+        let message = format!("`x` does not start with a {message}");
+        assert!(plan.contains(&message), "{plan}");
+        let column = 1 + line(&damaged, 4).find("\"x\"").expect("the value");
+        assert!(plan.contains(&format!("--> m.lock:4:{column}")), "{plan}");
+    }
     let (first, rest) = lock.split_once('\n').unwrap();
     for damaged in [&first[1..], ""] {
         workspace.put("m.lock", &format!("{damaged}\n{rest}"));
