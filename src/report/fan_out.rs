@@ -79,8 +79,10 @@ fn feed(
         let mut next = None;
         loop {
             let now = Instant::now();
-            // Waiting events come before a tick, but only for a limited time.
-            let is_behind = events.len() >= TOGETHER && now < next_tick + MOST_BEHIND;
+            // Waiting events come before a tick, but only for a limited time. In a tick before the end of the run, the
+            // manifest might be written twice.
+            let has_more = events.len() >= TOGETHER || next.is_some();
+            let is_behind = has_more && now < next_tick + MOST_BEHIND;
             if now >= next_tick && !is_behind {
                 for (index, reporter) in reporters.iter_mut().enumerate() {
                     errors.note(index, reporter.tick(now));

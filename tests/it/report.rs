@@ -180,3 +180,33 @@ fn display_does_not_wait_for_a_busy_disk() {
     assert!(is_shown.recv().unwrap().starts_with("RunFinished"));
     thread.join().unwrap().unwrap();
 }
+
+/// A reporter that takes longer for an event than the time between two ticks, and notes the calls.
+struct Slow(Arc<Mutex<Vec<&'static str>>>);
+
+impl Reporter for Slow {
+    fn report(&mut self, event: &Event) -> Result<(), ReportError> {
+        let is_last = matches!(event.kind, EventKind::RunFinished { .. });
+        let call = if is_last { "end" } else { "event" };
+        self.0.lock().unwrap().push(call);
+        std::thread::sleep(Duration::from_millis(150));
+        Ok(())
+    }
+
+    fn tick(&mut self, _: Instant) -> Result<(), ReportError> {
+        self.0.lock().unwrap().push("tick");
+        Ok(())
+    }
+}
+
+#[test]
+fn a_slow_reporter_gets_no_tick_before_the_end_that_already_waits() {
+    let calls = Arc::new(Mutex::new(Vec::new()));
+    let (sender, receiver) = mpsc::channel();
+    let message = "a fallback".to_owned();
+    sender.send(event(1, EventKind::Note { message })).unwrap();
+    sender.send(run_finished(0)).unwrap();
+    let reporters: Vec<Box<dyn Reporter>> = vec![Box::new(Slow(Arc::clone(&calls)))];
+    spawn(reporters, receiver, |_| {}).join().unwrap().unwrap();
+    assert_eq!(*calls.lock().unwrap(), ["event", "end"]);
+}
