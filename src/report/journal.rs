@@ -86,8 +86,15 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends lines from [`lines_of`].
-    pub(super) fn append_lines(&mut self, lines: &[u8]) -> Result<(), ReportError> {
+    /// Appends events other than the first of a run, which are encoded on all cores.
+    pub(super) fn append_all(&mut self, events: &[Event]) -> Result<(), ReportError> {
+        for lines in lines_of(events)? {
+            self.append_lines(&lines)?;
+        }
+        Ok(())
+    }
+
+    fn append_lines(&mut self, lines: &[u8]) -> Result<(), ReportError> {
         self.is_synced = false;
         Ok(self.file.append(lines)?)
     }
@@ -136,8 +143,8 @@ impl Journal {
     }
 }
 
-/// Encodes events other than the first of a run as lines, in several pieces on all cores.
-pub(super) fn lines_of(events: &[Event]) -> Result<Vec<Vec<u8>>, ReportError> {
+/// Encodes events as lines, in several pieces on all cores.
+fn lines_of(events: &[Event]) -> Result<Vec<Vec<u8>>, ReportError> {
     let encode = |events: &[Event]| {
         let mut lines = Vec::new();
         for event in events {

@@ -3,6 +3,7 @@
 use std::io::{BufWriter, Write as _};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Manifest;
@@ -12,7 +13,7 @@ use super::read::{Paths, manifest_of_journal};
 use super::rows;
 use crate::event::{Event, EventKind};
 use crate::fs::{self, FileError, Lock, PendingFile};
-use crate::report::journal::{Journal, JournalError, lines_of};
+use crate::report::journal::{Journal, JournalError};
 use crate::report::{Durations, ReportError, Reporter, write_csv};
 
 /// The minimum time between two writes of the manifest.
@@ -169,11 +170,10 @@ impl Reporter for ManifestReporter {
             && let Some(mut journal) = self.journal.take()
         {
             // The journal is synced while the manifest is encoded.
-            let (synced, written) = std::thread::scope(|scope| {
+            let (synced, written) = thread::scope(|scope| {
                 let syncing = scope.spawn(|| journal.sync());
                 let written = self.write();
-                let synced = syncing.join();
-                (synced.unwrap_or_else(|panic| resume_unwind(panic)), written)
+                (joined(syncing), written)
             });
             synced.and(written)?;
             if let Some(manifest) = self.manifest.take() {
@@ -189,17 +189,17 @@ impl Reporter for ManifestReporter {
         if let [event] = events {
             return self.report(event);
         }
-        let has_journal = self.journal.is_some();
-        let (lines, ()) = rayon::join(
-            || has_journal.then(|| lines_of(events)).transpose(),
+        let mut journal = self.journal.take();
+        let (appended, ()) = rayon::join(
+            || {
+                journal
+                    .as_mut()
+                    .map_or(Ok(()), |journal| journal.append_all(events))
+            },
             || events.iter().for_each(|event| self.add(event)),
         );
-        if let (Some(journal), Some(pieces)) = (&mut self.journal, lines?) {
-            for lines in pieces {
-                journal.append_lines(&lines)?;
-            }
-        }
-        Ok(())
+        self.journal = journal;
+        appended
     }
 
     fn tick(&mut self, now: Instant) -> Result<(), ReportError> {
@@ -228,7 +228,7 @@ impl Reporter for ManifestReporter {
 pub(super) fn take_lock(out: &Path, paths: &Paths) -> Result<Lock, ReportError> {
     for attempt in 0..ATTEMPTS {
         if attempt > 0 {
-            std::thread::sleep(BETWEEN_ATTEMPTS);
+            thread::sleep(BETWEEN_ATTEMPTS);
         }
         if let Some(lock) = Lock::try_exclusive(&paths.lock)? {
             return Ok(lock);
@@ -265,9 +265,18 @@ pub(super) fn write_files(
         None => fs::remove_file(&paths.json),
     };
     let write_table = || write_file(&paths.csv, |file| write_csv(manifest, file));
-    // In parallel, since each waits for the disk at its end.
-    let (rows, (json, csv)) = rayon::join(write_rows, || rayon::join(write_json, write_table));
+    // On threads of their own: each waits for the disk at its end, and the pool encodes the other files meanwhile.
+    let (rows, json, csv) = thread::scope(|scope| {
+        let json = scope.spawn(write_json);
+        let csv = scope.spawn(write_table);
+        (write_rows(), joined(json), joined(csv))
+    });
     Ok(rows.and(json).and(csv)?)
+}
+
+/// Returns the result of a thread.
+fn joined<T>(thread: ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 fn write_file(
