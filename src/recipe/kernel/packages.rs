@@ -239,6 +239,11 @@ impl Packages {
         mode: Mode,
     ) -> Result<Sha256, Halt> {
         let key = unpack_key(fetched.sha256);
+        if mode == Mode::Lookup {
+            // Flavours of a kernel are neighbours and have packages in common.
+            let found = self.engine.steps.find_shared(&key, Phase::Unpack)?;
+            return found.ok_or(Halt::Missing)?.tree(Phase::Unpack);
+        }
         let work = async {
             let unpack = self.unpack_now(package, fetched.sha256, download);
             let tree = Box::pin(unpack).await?;
