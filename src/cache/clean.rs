@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::index;
+use super::listing::children;
 use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
 use super::used::LatelyUsed;
 use crate::digest::Sha256;
@@ -245,20 +246,6 @@ fn outcomes(root: &Path) -> Result<Vec<(Entry, Outcome)>, FileError> {
         Some((entry, KeptOutcome::read(&bytes).ok()?.outcome))
     });
     Ok(outcomes.collect())
-}
-
-pub(super) fn children(folder: &Path) -> Result<Vec<PathBuf>, FileError> {
-    match std::fs::read_dir(folder) {
-        Ok(entries) => entries
-            .map(|entry| {
-                Ok(entry
-                    .map_err(FileError::of("read directory", folder))?
-                    .path())
-            })
-            .collect(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(error) => Err(FileError::of("read directory", folder)(error)),
-    }
 }
 
 fn files(folder: &Path) -> Result<Vec<Entry>, FileError> {

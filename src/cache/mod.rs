@@ -6,6 +6,7 @@
 
 mod clean;
 mod index;
+mod listing;
 mod outcome;
 mod used;
 mod verify;

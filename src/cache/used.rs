@@ -14,7 +14,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan as _};
 
-use super::clean::children;
+use super::listing::children;
 use crate::digest::Sha256;
 use crate::fs::{self, FileError, PendingFile};
 

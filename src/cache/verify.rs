@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::clean::{children, contents};
+use super::clean::contents;
+use super::listing::children;
 use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};

@@ -52,7 +52,9 @@ fn state(grid: &Grid) -> Vec<(std::path::PathBuf, Vec<u8>)> {
             let is_own = path.to_string_lossy().contains(".driverkit-matrix/rebuilt");
             let is_lock = path.to_string_lossy().contains("lock");
             let is_index = path.ends_with("outcomes/index-1");
-            if entry.file_type().is_file() && !is_own && !is_lock && !is_index {
+            let is_record = path.to_string_lossy().contains("outcomes/used/");
+            let is_other = is_own || is_lock || is_index || is_record;
+            if entry.file_type().is_file() && !is_other {
                 files.push((path.clone(), fs::read(&path).unwrap()));
             }
         }
