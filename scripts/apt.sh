@@ -1,7 +1,7 @@
 # A separate apt configuration for scripts that fetch packages. Source it from bash, with $root set.
 #
 # Signatures and checksums are verified as for any package. This machine's own package sources stay as they are.
-# DRIVERKIT_MATRIX_KEYRING names the keys of a mirror that does not have those of Debian.
+# DRIVERKIT_MATRIX_KEYRING is the keyring for a mirror that is not signed by Debian.
 
 # Writes the configuration to directory $1, for the suites in the other arguments, on the mirror that this machine uses.
 # From then on apt uses this configuration. The caller runs `apt-get update`.

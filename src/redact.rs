@@ -161,7 +161,7 @@ mod tests {
         for (given, shown) in [
             ("http://user:secret@host.a:1/a@b", "http://host.a:1/a@b"),
             ("http://host/a@b", "http://host/a@b"),
-            ("http://mirror:80/a@b", "http://mirror:80/a@b"),
+            ("http://u:80/secret@h/", "http://h/"),
             ("http://u:7/secret@h/", "http://h/"),
             ("http://u:s://secret@h/", "http://h/"),
             ("u:s://secret@h:1", "h:1"),
@@ -262,8 +262,8 @@ mod tests {
             start in proptest::sample::select(vec!["", "http://", "a=ssh://", "'s3://"]),
             password in "([!-?A-~]|//|://){1,16}",
         ) {
-            // Another URL may start here, and this may be a port.
-            proptest::prop_assume!(!SCHEME.is_match(&password) && !password.starts_with("80/"));
+            // Another URL may start here.
+            proptest::prop_assume!(!SCHEME.is_match(&password));
             let given = format!("{start}user:{password}S3CRET{password}@h.example:1/a");
             for shown in [text(&given), url(&given), masked(&given)] {
                 proptest::prop_assert!(!shown.contains("S3CRET"), "{}", shown);

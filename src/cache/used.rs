@@ -1,4 +1,4 @@
-//! Which outcomes runs have found, a file for each day, so that a clean-up removes only unused ones: an outcome that
+//! Which outcomes runs have found in their look-ups, a file for each day, so that a clean-up removes only unused ones: an outcome that
 //! every night finds is never written again.
 //!
 //! A file is the sorted list of the first eight bytes of the outcomes' keys, 0.9 MB for a hundred thousand. If two runs
@@ -21,7 +21,7 @@ use crate::fs::{self, FileError, PendingFile};
 /// The directory of the files, beside the outcomes.
 const FOLDER: &str = "outcomes/used";
 
-/// Records of more days are not asked for.
+/// Longer ages count as this many days.
 const MOST_DAYS: i64 = 100_000;
 
 const KEY_BYTES: usize = size_of::<u64>();
@@ -48,31 +48,38 @@ fn read(path: &Path) -> Result<Vec<u64>, FileError> {
     Ok(numbers.iter().copied().map(u64::from_be_bytes).collect())
 }
 
-/// The outcomes that a run has found.
+/// The outcomes that the look-up of a run has found.
 pub(super) struct Used {
     folder: PathBuf,
-    found: Mutex<Vec<u64>>,
+    /// `None` after the end of the look-up.
+    found: Mutex<Option<Vec<u64>>>,
 }
 
 impl Used {
-    /// Begins the records of a run that uses the store in directory `store_root`.
+    /// Begins the records of a look-up in the store in directory `store_root`.
     pub(super) fn begin(store_root: &Path) -> Self {
         Self {
             folder: store_root.join(FOLDER),
-            found: Mutex::default(),
+            found: Mutex::new(Some(Vec::new())),
         }
     }
 
     /// Records that the outcome of `key` was found.
     pub(super) fn note(&self, key: Sha256) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        found.push(number_of(key));
+        if let Some(found) = &mut *found {
+            found.push(number_of(key));
+        }
     }
 
     /// Adds the records to the file of this day. If it cannot be written, outcomes may be removed sooner than expected.
     pub(super) fn end(&self) {
-        let found = std::mem::take(&mut *self.found.lock().unwrap_or_else(PoisonError::into_inner));
-        if let Err(error) = self.add(found) {
+        let found = self
+            .found
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(Err(error)) = found.map(|found| self.add(found)) {
             tracing::debug!(%error, "the use of outcomes is not recorded");
         }
     }
@@ -86,7 +93,7 @@ impl Used {
         let mut file = PendingFile::create(&path)?;
         file.write_all(&bytes)
             .map_err(FileError::of("write", &path))?;
-        file.keep_unsynced()
+        file.keep()
     }
 }
 
@@ -134,14 +141,15 @@ mod tests {
             }
             used.end();
         }
-        let path = root.path().join(FOLDER).join(today().to_string());
-        assert_eq!(read(&path).unwrap().len(), 2);
+        let files = children(&root.path().join(FOLDER)).unwrap();
+        let path = files.last().unwrap();
+        assert_eq!(read(path).unwrap().len(), 2);
         let day = Duration::from_hours(24);
         let lately = LatelyUsed::read(root.path(), day).unwrap();
         assert!(lately.has(first) && lately.has(second) && !lately.has(third));
-        let mut bytes = fs::read(&path).unwrap();
+        let mut bytes = fs::read(path).unwrap();
         bytes.truncate(bytes.len() - 1);
-        fs::write(&path, bytes).unwrap();
+        fs::write(path, bytes).unwrap();
         let lately = LatelyUsed::read(root.path(), day).unwrap();
         assert!(lately.has(first) != lately.has(second));
         LatelyUsed::read(root.path(), Duration::ZERO).unwrap();

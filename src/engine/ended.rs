@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use crate::engine::halt::Halt;
-use crate::executor::{Completion, Exit, Limits};
+use crate::error::chain;
+use crate::executor::{Completion, ExecutorError, Exit, Limits};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::plan::Build;
 use crate::script::{self, LogFindings};
@@ -77,4 +78,14 @@ pub(crate) fn script_failure(error: &script::ScriptError) -> Halt {
         format!("{error} {cause}"),
     )
     .into()
+}
+
+/// Records the end of a job for `--log`.
+pub(super) fn trace_end(job: &str, completion: &Result<Completion, ExecutorError>) {
+    match completion {
+        Ok(Completion { exit, resources }) => {
+            tracing::debug!(job, ?exit, wall = ?resources.wall, "a job ended");
+        }
+        Err(error) => tracing::debug!(job, error = chain(error), "a job could not run"),
+    }
 }

@@ -8,7 +8,7 @@ use tokio::sync::SemaphorePermit;
 
 use crate::cache::StepResult;
 use crate::digest::KeyBuilder;
-use crate::engine::ended::{failure_of, limits_of};
+use crate::engine::ended::{failure_of, limits_of, trace_end};
 use crate::engine::events::Events;
 use crate::engine::halt::Halt;
 use crate::engine::job::{JobRequest, JobResult, LeftTree};
@@ -20,7 +20,7 @@ use crate::engine::stop::{Stop, StopReason};
 use crate::engine::work::Work;
 use crate::error::chain;
 use crate::event::{EventKind, Reproduce};
-use crate::executor::{Completion, Executor, ExecutorError, Job, LogSink, Network, is_disk_full};
+use crate::executor::{Executor, ExecutorError, Job, LogSink, Network, is_disk_full};
 use crate::failure::{Failure, FailureClass, Phase};
 use crate::fs::{FileError, blocking};
 use crate::plan::{Build, BuildId};
@@ -392,14 +392,5 @@ impl Jobs {
             None => chain(error),
         };
         Failure::new(class, phase, message).into()
-    }
-}
-
-fn trace_end(job: &str, completion: &Result<Completion, ExecutorError>) {
-    match completion {
-        Ok(Completion { exit, resources }) => {
-            tracing::debug!(job, ?exit, wall = ?resources.wall, "a job ended");
-        }
-        Err(error) => tracing::debug!(job, error = chain(error), "a job could not run"),
     }
 }

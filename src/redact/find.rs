@@ -75,11 +75,6 @@ pub(super) static SCHEME: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a valid pattern")
 });
 
-/// Ports that a URL often names. A number and a slash after the first colon may otherwise be the start of a password.
-const USUAL_PORTS: [&str; 9] = [
-    "80", "443", "3128", "5000", "8000", "8080", "8081", "8443", "9000",
-];
-
 /// Returns the secrets of a text, in order.
 pub(super) fn secrets(text: &str, within: Within) -> Vec<Secret> {
     let mut found = Vec::new();
@@ -192,14 +187,7 @@ fn credentials_of_url(word: &str, within: Within) -> usize {
         &authority[own..]
     };
     // `user:password` looks like `host:port` if the password starts with digits and a slash.
-    let has_usual_port = || {
-        let port = host.rsplit_once(':').map(|(_, port)| port);
-        port.is_some_and(|port| USUAL_PORTS.contains(&port))
-    };
-    let is_known = host.contains('.')
-        || host.starts_with('[')
-        || host.starts_with("localhost")
-        || has_usual_port();
+    let is_known = host.contains('.') || host.starts_with('[') || host.starts_with("localhost");
     let scope = if is_host(host) && is_known {
         authority
     } else {

@@ -14,7 +14,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// The maximum number of events that are reported together.
 const TOGETHER: usize = 2048;
 
-/// How long reporters may go without a tick while there are more events than are reported together.
+/// How long reporters may go without a tick while events wait.
 const MOST_BEHIND: Duration = Duration::from_secs(5);
 
 /// The exit code of a run whose report cannot be written.
@@ -25,7 +25,7 @@ type OnError = Arc<Mutex<dyn FnMut(&ReportError) + Send>>;
 
 /// Feeds `reporters` from `receiver` on its own thread, until the run has finished or every sender is gone. Reporters
 /// that wait for the disk get threads of their own, so that a busy disk delays neither the display nor the answer to
-/// Ctrl-C; they are told of the end of the run first.
+/// Ctrl-C. The others hear of the end of the run after these have finished.
 ///
 /// A reporter that fails still receives events: a later write may succeed. `on_error` is called with the first error
 /// of each reporter as soon as it happens, so that the run can be stopped; the thread returns the first error of all.

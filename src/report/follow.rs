@@ -90,13 +90,11 @@ pub fn follow_log(
 fn open_journal(out: &Path) -> Result<Option<JournalReader>, FollowError> {
     let path = out.join(STATE_FOLDER).join("journal.jsonl");
     loop {
-        // Before it is read, since the run may write the header at any time.
-        let was_empty = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
         match JournalReader::open(&path) {
             Ok(journal) => return Ok(Some(journal)),
             Err(JournalError::File(error)) if error.is_not_found() => return Ok(None),
-            Err(JournalError::NoJournal { .. })
-                if was_empty && is_being_written(out).unwrap_or(false) =>
+            Err(JournalError::NoJournal { is_begun: true, .. })
+                if is_being_written(out).unwrap_or(false) =>
             {
                 std::thread::sleep(POLL);
             }

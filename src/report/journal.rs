@@ -40,6 +40,8 @@ pub enum JournalError {
     NoJournal {
         /// The file.
         path: PathBuf,
+        /// Whether its first line is incomplete: a run may be writing it.
+        is_begun: bool,
     },
     /// The file was written by a newer version of the program.
     #[error("{} has journal schema {found}, this version reads up to {SCHEMA}: use a newer driverkit-matrix", path.display())]
@@ -86,7 +88,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Appends events other than the first of a run, which are encoded on all cores.
+    /// Appends events other than the first of a run. They are encoded on all cores.
     pub(super) fn append_all(&mut self, events: &[Event]) -> Result<(), ReportError> {
         for lines in lines_of(events)? {
             self.append_lines(&lines)?;
@@ -212,6 +214,7 @@ impl JournalReader {
         let header: Header =
             serde_json::from_slice(&line).map_err(|_| JournalError::NoJournal {
                 path: path.to_owned(),
+                is_begun: !line.ends_with(b"\n"),
             })?;
         if header.journal_schema > SCHEMA {
             let found = header.journal_schema;

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use super::groups::{Group, Groups};
 use super::manifest::{Available, exit_reason};
+use super::signature::signature;
 use super::text::duration;
 use super::{LeftOutGroup, ReportError, Reporter, Style, Terminal, clean};
-use crate::event::{DoubleResult, Event, EventKind, Finding, ProofResult, RunFacts};
-use crate::failure::{Phase, Status};
+use crate::event::{BuildReport, DoubleResult, Event, EventKind, Finding, ProofResult, RunFacts};
+use crate::failure::{Failure, FailureClass, Phase, Status};
 use crate::plan::{BuildId, LeftOut};
 use crate::text::{count, separated};
 
@@ -242,6 +243,14 @@ fn total_line(status: Status, number: usize, style: Style) -> String {
     }
 }
 
+/// Counts a reason, with `*` in place of the names of its build.
+fn add_reason(reasons: &mut Reasons, message: &str, report: &BuildReport) {
+    let failure = Failure::new(FailureClass::Load, Phase::Prove, message);
+    *reasons
+        .entry(signature(&failure, report.into()))
+        .or_default() += 1;
+}
+
 /// Adds the most frequent reasons.
 fn push_reasons(lines: &mut Vec<String>, what: &str, reasons: &Reasons) {
     let mut sorted: Vec<(&String, &usize)> = reasons.iter().collect();
@@ -251,8 +260,8 @@ fn push_reasons(lines: &mut Vec<String>, what: &str, reasons: &Reasons) {
         lines.push(format!("      {number} x {what}: {reason}"));
     }
     if let Some(more) = sorted.len().checked_sub(SAMPLES).filter(|more| *more > 0) {
-        let more = separated(more);
-        lines.push(format!("      and {more} other reasons: see the manifest"));
+        let more = count(more, "other reason");
+        lines.push(format!("      and {more}: see the manifest"));
     }
 }
 
@@ -298,13 +307,13 @@ impl Reporter for Summary {
                     if let Some(double) = &artifact.double {
                         *self.doubles.entry(double.result).or_default() += 1;
                         if double.result == DoubleResult::NotDone {
-                            *self.not_done.entry(double.message.clone()).or_default() += 1;
+                            add_reason(&mut self.not_done, &double.message, report);
                         }
                     }
                     if let Some(proof) = &artifact.proof {
                         *self.proofs.entry(proof.result).or_default() += 1;
                         if proof.result == ProofResult::NotProven {
-                            *self.not_proven.entry(proof.message.clone()).or_default() += 1;
+                            add_reason(&mut self.not_proven, &proof.message, report);
                         }
                     }
                     if let Some(other) = &artifact.name_taken_by {

@@ -229,7 +229,7 @@ impl Session<'_> {
         let exit = exit_code(&result, at_least);
         let is_whole = !is_partial && matches!(&result, Ok(result) if result.stopped.is_none());
         tell_end(&events, findings.as_deref(), is_whole, exit);
-        let reported = reporting.join().unwrap_or(Ok(()));
+        let reported = reporting.join();
         if is_interrupted {
             // Clean up last: the sender of the signal may not wait for long, and the manifest has priority.
             runtime.block_on(in_short(context, clean_up()));
@@ -238,6 +238,7 @@ impl Session<'_> {
         // Threads that unpack or hash stop at the next chunk, or die with the process.
         runtime.shutdown_timeout(SHUT_DOWN);
         let result = result?;
+        let reported = reported.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
         reported.map_err(|error| {
             ResolveError::infrastructure(format!("failed to write the report of the run: {error}"))
         })?;

@@ -70,19 +70,24 @@ impl Doubt {
     }
 }
 
-/// Removes a doubt if a doubt about the whole target or the whole release reports the same numbers or, unless some
-/// losses are accepted, the loss of everything.
-pub(super) fn without_repetition(doubts: &[Doubt], has_accepted: bool) -> Vec<Doubt> {
+/// Removes a doubt if a doubt about the whole target or the whole release reports the same numbers or the loss
+/// of everything, unless a part of that loss is in `accepted`.
+pub(super) fn without_repetition(doubts: &[Doubt], accepted: &[Doubt]) -> Vec<Doubt> {
     let is_implied_by = |doubt: &Doubt, other: &Doubt| {
         let is_wider =
             other.series == Series::default() || other.series == doubt.series.without_line();
+        let is_whole = || {
+            let is_same = |one: &Doubt| {
+                (&one.target, one.architecture) == (&other.target, other.architecture)
+            };
+            other.now == 0 && !accepted.iter().any(is_same)
+        };
         doubt != other
             && is_wider
             && doubt.series != Series::default()
             && (&doubt.target, doubt.architecture, &doubt.source)
                 == (&other.target, other.architecture, &other.source)
-            && (other.now == 0 && !has_accepted
-                || (doubt.before, doubt.now) == (other.before, other.now))
+            && (is_whole() || (doubt.before, doubt.now) == (other.before, other.now))
     };
     let kept = doubts
         .iter()

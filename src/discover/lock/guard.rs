@@ -233,7 +233,7 @@ pub(super) fn judge(night: &Night<'_>) -> Judged {
     if !slid.is_empty() && !missing.is_empty() {
         judged.slid = slid_below(&missing);
     }
-    judged.doubts = without_repetition(&doubts, !dispelled.is_empty());
+    judged.doubts = without_repetition(&doubts, &dispelled);
     judged
 }
 

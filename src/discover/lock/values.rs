@@ -38,7 +38,7 @@ pub(super) struct Values {
     versions: Known<KernelVersion>,
     labels: Known<Arc<str>>,
     sources: Known<Arc<str>>,
-    /// The strings of one kernel, one after the other.
+    /// A buffer: the strings of one kernel, one after the other.
     joined: String,
 }
 

@@ -91,7 +91,9 @@ fn the_number_of_concurrent_jobs_is_limited() {
         }
         most = most.max(running);
     }
-    assert_eq!((running, most), (0, 2));
+    // On a busy machine, two short jobs may not overlap.
+    assert_eq!(running, 0);
+    assert!((1..=2).contains(&most), "{most}");
     assert_eq!(ended, grid.jobs().len());
 }
 
@@ -150,9 +152,10 @@ fn a_signal_is_answered_while_the_sources_of_16_drivers_are_read() {
         "bin/git",
         format!(
             "#!/bin/sh\nPATH=${{PATH#*:}}\ncase \" $* \" in\n*\" archive \"*)\n    echo \"$*\" >>{began}\n    \
-             while [ -e {hold} ]; do sleep 0.05; done\n    exit 1\nesac\nexec git \"$@\"\n",
+             while [ -e {hold} ]; do sleep 0.05; done\n    echo >{ended}\n    exit 1\nesac\nexec git \"$@\"\n",
             began = grid.path("began").display(),
             hold = hold.display(),
+            ended = grid.path("ended").display(),
         ),
     );
     let executable = std::fs::Permissions::from_mode(0o755);
@@ -176,7 +179,7 @@ fn a_signal_is_answered_while_the_sources_of_16_drivers_are_read() {
     let rest = std::thread::spawn(move || lines.count());
     assert_eq!(child.wait().unwrap().code(), Some(130));
     assert_eq!(grid.manifest().builds.len(), 16);
-    assert!(hold.exists(), "the copies ended");
+    assert!(!grid.path("ended").exists(), "a copy ended");
     std::fs::remove_file(hold).unwrap();
     rest.join().unwrap();
 }
