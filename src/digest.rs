@@ -41,6 +41,12 @@ impl Sha256 {
         &self.0
     }
 
+    /// Returns the first eight bytes as a number, which orders digests as their bytes do.
+    pub fn start(&self) -> u64 {
+        let start = self.as_bytes().first_chunk().copied();
+        u64::from_be_bytes(start.unwrap_or_default())
+    }
+
     /// Returns the hexadecimal digits without allocating: manifests have hundreds of thousands of digests.
     fn digits(&self) -> [u8; 64] {
         const DIGITS: &[u8; 16] = b"0123456789abcdef";

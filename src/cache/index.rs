@@ -18,7 +18,7 @@ use crate::fs::PendingFile;
 
 mod format;
 
-use format::{Row, Stamp, Written, end_of, entry_of, start_of};
+use format::{Row, Stamp, Written, end_of, entry_of};
 
 /// The path of the index in the store. The number is raised when the format changes.
 const FILE: &str = "outcomes/index-1";
@@ -135,7 +135,7 @@ impl LookUp {
         let mut added = self.added.lock().unwrap_or_else(PoisonError::into_inner);
         let pushed = added
             .as_mut()
-            .and_then(|added| added.push(start_of(key), &entry));
+            .and_then(|added| added.push(key.start(), &entry));
         if pushed.is_none() {
             *added = None;
         }

@@ -269,8 +269,8 @@ impl Outcomes {
     }
 
     /// Begins a look-up of many outcomes by [`Self::find_with`], which uses and updates the index of the store in
-    /// directory `store_root` and records what is found, until [`Self::end_look_up`]. A shared store gets the texts of all outcomes, which the index
-    /// does not have.
+    /// directory `store_root` and records what is found, until [`Self::end_look_up`]. A shared store gets the texts of
+    /// all outcomes, which the index does not have.
     #[must_use]
     pub fn begin_look_up(mut self, store_root: &Path) -> Self {
         let begin = || Arc::new(Index::begin(store_root, self.folder()));

@@ -1,11 +1,10 @@
-//! Which outcomes runs have found in their look-ups, a file for each day, so that a clean-up removes only unused ones: an outcome that
-//! every night finds is never written again.
+//! Which outcomes runs have found in their look-ups, a file for each day, so that a clean-up removes only unused ones:
+//! an outcome that every night finds is never written again.
 //!
 //! A file is the sorted list of the first eight bytes of the outcomes' keys, 0.9 MB for a hundred thousand. If two runs
 //! of one store end at the same time, the records of one of them may be lost; the next run adds them again.
 
 use std::collections::HashSet;
-use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -16,7 +15,7 @@ use jiff::{Timestamp, ToSpan as _};
 
 use super::listing::children;
 use crate::digest::Sha256;
-use crate::fs::{self, FileError, PendingFile};
+use crate::fs::{self, FileError};
 
 /// The directory of the files, beside the outcomes.
 const FOLDER: &str = "outcomes/used";
@@ -24,25 +23,15 @@ const FOLDER: &str = "outcomes/used";
 /// Longer ages count as this many days.
 const MOST_DAYS: i64 = 100_000;
 
-const KEY_BYTES: usize = size_of::<u64>();
-
-/// Returns the number that stands for a key.
-fn number_of(key: Sha256) -> u64 {
-    let (first, _) = key.as_bytes().split_at(KEY_BYTES);
-    first
-        .iter()
-        .fold(0, |number, byte| number << 8 | u64::from(*byte))
-}
-
 fn today() -> Date {
     Timestamp::now().to_zoned(TimeZone::UTC).date()
 }
 
 /// Returns the numbers in a file; none if it does not exist.
 fn read(path: &Path) -> Result<Vec<u64>, FileError> {
-    let bytes = match std::fs::read(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-        read => read.map_err(FileError::of("read", path))?,
+    let bytes = match fs::read(path) {
+        Err(error) if error.is_not_found() => Vec::new(),
+        read => read?,
     };
     let (numbers, _) = bytes.as_chunks();
     Ok(numbers.iter().copied().map(u64::from_be_bytes).collect())
@@ -68,7 +57,7 @@ impl Used {
     pub(super) fn note(&self, key: Sha256) {
         let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(found) = &mut *found {
-            found.push(number_of(key));
+            found.push(key.start());
         }
     }
 
@@ -90,10 +79,7 @@ impl Used {
         found.sort_unstable();
         found.dedup();
         let bytes: Vec<u8> = found.into_iter().flat_map(u64::to_be_bytes).collect();
-        let mut file = PendingFile::create(&path)?;
-        file.write_all(&bytes)
-            .map_err(FileError::of("write", &path))?;
-        file.keep()
+        fs::write(&path, bytes)
     }
 }
 
@@ -122,7 +108,7 @@ impl LatelyUsed {
 
     /// Whether the outcome of `key` was found.
     pub(super) fn has(&self, key: Sha256) -> bool {
-        self.0.contains(&number_of(key))
+        self.0.contains(&key.start())
     }
 }
 

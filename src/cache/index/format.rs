@@ -113,11 +113,6 @@ impl Row {
     }
 }
 
-pub(super) fn start_of(key: Sha256) -> u64 {
-    let start = key.as_bytes().first_chunk().copied();
-    u64::from_be_bytes(start.unwrap_or_default())
-}
-
 /// Returns an entry: a digest of the key and the text, the key, the text.
 pub(super) fn entry_of(key: Sha256, text: &[u8]) -> Vec<u8> {
     let content = [key.as_bytes(), text].concat();
@@ -170,7 +165,7 @@ impl Written {
     }
 
     pub(super) fn find(&self, key: Sha256) -> Option<Vec<u8>> {
-        let start = start_of(key);
+        let start = key.start();
         let first = self.rows.partition_point(|row| row.key < start);
         let rows = self.rows.get(first..)?.iter();
         rows.take_while(|row| row.key == start).find_map(|row| {
