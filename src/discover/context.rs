@@ -13,7 +13,7 @@ use crate::kernel::Kernel;
 pub struct Context<'a> {
     /// Base URLs given at run time, by the name of the distribution.
     pub mirrors: &'a BTreeMap<String, String>,
-    /// Downloads, for sources that need them (see [`needs_fetcher`]).
+    /// Downloads, for sources that need them (see [`super::needs_fetcher`]).
     pub fetcher: Option<&'a Fetcher>,
     /// Lists that several `[[target]]`s share.
     pub lists: &'a SharedLists,
