@@ -35,9 +35,6 @@ pub enum ManifestError {
         /// The cause.
         cause: MergeError,
     },
-    /// The text to look for is too long for any name.
-    #[error("the name is too long")]
-    LongName,
     /// The file is not a manifest.
     #[error("{} is not a manifest: {}", path.display(), in_words(cause))]
     Syntax {

@@ -176,7 +176,7 @@ fn push(manifest: &mut Manifest, row: Row) {
     }
 }
 
-/// Reads the facts of a run and the rows that contain one of `texts`. `path` is a `run.json`, or a `manifest.json`,
+/// Reads the facts of a run and the rows whose index has one of `texts`: a part of the name of a build or a kernel. `path` is a `run.json`, or a `manifest.json`,
 /// which is read as a whole.
 pub fn find_rows(path: &Path, texts: &[&str]) -> Result<Manifest, ManifestError> {
     let bytes = crate::fs::read(path)?;
@@ -189,20 +189,15 @@ pub fn find_rows(path: &Path, texts: &[&str]) -> Result<Manifest, ManifestError>
         return read_manifest(path);
     };
     let rows = path.with_file_name(ROWS_FILE);
-    let finder = aho_corasick::AhoCorasick::new(texts).map_err(|_| ManifestError::LongName)?;
     let toolchains = &manifest.toolchains;
-    let found = RowsFile::open(&rows, &manifest.run.id)?.find(&finder, |lines, first| {
-        let mut found = Vec::new();
-        for (position, line) in lines.split(|&byte| byte == b'\n').enumerate() {
-            if finder.is_match(line) {
-                found.extend(read_lines(&rows, line, first + position, |line, _| {
-                    read_row(line, toolchains)
-                })?);
-            }
-        }
-        Ok(found)
+    let found = RowsFile::open(&rows, &manifest.run.id)?.find(texts, |line, number| {
+        read_row(line, toolchains).map_err(|cause| RowsError::Row {
+            path: rows.clone(),
+            line: number,
+            cause,
+        })
     })?;
-    for row in found.into_iter().flatten() {
+    for row in found {
         push(&mut manifest, row);
     }
     Ok(manifest)

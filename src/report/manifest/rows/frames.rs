@@ -1,13 +1,15 @@
 //! The file of the rows: zstd frames that are compressed and decompressed independently of each other, and an index.
 //!
 //! The first frame has the first line, each further one some rows. The last is a skippable frame, which other zstd
-//! readers ignore: the index with a line for each row of each frame. It allows finding a build and comparing nights
-//! without reading the rows, and shows that the file is complete.
+//! readers ignore: the index with a line for each row of each frame, itself in zstd frames. It allows finding a build
+//! and comparing nights without reading the rows, and shows that the file is complete.
 
+use std::collections::BTreeSet;
 use std::io::{self, Read as _, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
 use rayon::prelude::*;
 use serde::Deserialize;
 use zstd::zstd_safe;
@@ -103,32 +105,40 @@ impl<W: Write> FrameWriter<W> {
     }
 
     /// Adds frames that were compressed together.
-    pub(super) fn add(&mut self, frames: Vec<io::Result<(Vec<u8>, Vec<u8>)>>) -> io::Result<()> {
+    pub(super) fn add(&mut self, frames: Vec<io::Result<Compressed>>) -> io::Result<()> {
         for frame in frames {
-            let (compressed, index) = frame?;
-            self.writer.write_all(&compressed)?;
+            let Compressed { lines, index } = frame?;
+            self.writer.write_all(&lines)?;
             self.index.extend_from_slice(&index);
-            self.index.push(b'\n');
         }
         Ok(())
     }
 
     /// Writes the index.
     pub(super) fn finish(mut self) -> io::Result<()> {
-        let index = compress(&self.index)?;
-        let length = u32::try_from(index.len()).map_err(io::Error::other)?;
+        let length = u32::try_from(self.index.len()).map_err(io::Error::other)?;
         self.writer.write_all(&INDEX_MAGIC)?;
         self.writer.write_all(&length.to_le_bytes())?;
-        self.writer.write_all(&index)?;
+        self.writer.write_all(&self.index)?;
         self.writer.flush()
     }
 }
 
 impl Frame {
-    /// Returns the compressed frame with its lines of the index.
-    pub(super) fn compressed(self) -> io::Result<(Vec<u8>, Vec<u8>)> {
-        Ok((compress(&self.lines)?, self.index))
+    /// Compresses the rows and their lines of the index, each as a zstd frame.
+    pub(super) fn compressed(mut self) -> io::Result<Compressed> {
+        self.index.push(b'\n');
+        Ok(Compressed {
+            lines: compress(&self.lines)?,
+            index: compress(&self.index)?,
+        })
     }
+}
+
+/// A [`Frame`], compressed.
+pub(super) struct Compressed {
+    lines: Vec<u8>,
+    index: Vec<u8>,
 }
 
 fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
@@ -150,8 +160,8 @@ pub(super) struct RowsFile {
     bytes: Vec<u8>,
     /// The frames after the first, each with the number of its first line.
     frames: Vec<(Range<usize>, usize)>,
-    /// A line for each row, with an empty line after those of each frame.
-    index: Vec<u8>,
+    /// A line for each row, with an empty line after those of each frame. Each text has the lines of one or more frames.
+    index: Vec<Vec<u8>>,
     /// True if these lines are rows of this version's index.
     has_index_rows: bool,
 }
@@ -163,14 +173,7 @@ impl RowsFile {
         let cut_off = || RowsError::CutOff {
             path: path.to_owned(),
         };
-        let mut ranges = Vec::new();
-        let mut start = 0;
-        while start < bytes.len() {
-            let length = zstd_safe::find_frame_compressed_size(&bytes[start..]);
-            let end = start + length.map_err(|_| cut_off())?;
-            ranges.push(start..end);
-            start = end;
-        }
+        let mut ranges = zstd_frames(&bytes).ok_or_else(cut_off)?;
         let first = ranges.first().cloned().ok_or_else(cut_off)?;
         let first_line = decompress(path, &bytes[first])?;
         let Ok(header) = serde_json::from_slice::<Header>(&first_line) else {
@@ -198,7 +201,12 @@ impl RowsFile {
         if !has_index_rows && !head.starts_with(&NAMES_MAGIC) {
             return Err(cut_off());
         }
-        let index = decompress(path, index)?;
+        // Earlier versions wrote the whole index as one zstd frame.
+        let frames_of_index = zstd_frames(index).ok_or_else(cut_off)?;
+        let index: Vec<Vec<u8>> = frames_of_index
+            .into_par_iter()
+            .map(|range| decompress(path, &index[range]))
+            .collect::<Result<_, _>>()?;
         let counts: Vec<usize> = frames_of(&index)
             .map(|lines| memchr::memchr_iter(b'\n', lines).count())
             .collect();
@@ -249,19 +257,29 @@ impl RowsFile {
         })
     }
 
-    /// Like [`Self::read`], but only for frames in which an index line contains a match of `finder`.
+    /// Passes each row whose line of the index contains one of `texts`, with the number of its line in the file counted
+    /// from 1, to `read`; works on all cores.
     pub(super) fn find<T: Send>(
         &self,
-        finder: &aho_corasick::AhoCorasick,
+        texts: &[&str],
         read: impl Fn(&[u8], usize) -> Result<T, RowsError> + Sync,
     ) -> Result<Vec<T>, RowsError> {
-        let frames = self.frames.iter().zip(frames_of(&self.index));
-        let frames: Vec<_> = frames
-            .filter(|(_, lines)| finder.is_match(*lines))
-            .map(|(frame, _)| frame)
+        let frames: Vec<_> = self.frames.iter().zip(frames_of(&self.index)).collect();
+        let found: Result<Vec<Vec<T>>, RowsError> = frames
+            .into_par_iter()
+            .map(|(frame, index)| {
+                let rows = lines_with(index, texts);
+                if rows.is_empty() {
+                    return Ok(Vec::new());
+                }
+                self.read_frame(frame, |lines, first| {
+                    let lines = lines.split(|&byte| byte == b'\n').enumerate();
+                    let wanted = lines.filter(|(row, _)| rows.contains(row));
+                    wanted.map(|(row, line)| read(line, first + row)).collect()
+                })
+            })
             .collect();
-        let frames = frames.into_par_iter();
-        frames.map(|frame| self.read_frame(frame, &read)).collect()
+        Ok(found?.into_iter().flatten().collect())
     }
 
     fn read_frame<T>(
@@ -274,18 +292,51 @@ impl RowsFile {
     }
 }
 
+/// Returns the ranges of consecutive zstd frames; `None` if the last one is cut off.
+fn zstd_frames(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
+    let mut ranges = Vec::new();
+    let mut start = 0;
+    while start < bytes.len() {
+        let end = start + zstd_safe::find_frame_compressed_size(&bytes[start..]).ok()?;
+        ranges.push(start..end);
+        start = end;
+    }
+    Some(ranges)
+}
+
 /// Returns the lines of the index for each frame.
-fn frames_of(index: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = index;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let end = memchr::memmem::find(rest, b"\n\n").map_or(rest.len(), |end| end + 1);
-        let (lines, behind) = rest.split_at(end);
-        rest = behind.get(1..).unwrap_or_default();
-        Some(lines)
+fn frames_of(index: &[Vec<u8>]) -> impl Iterator<Item = &[u8]> {
+    index.iter().flat_map(|text| {
+        let mut rest = &text[..];
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let end = memmem::find(rest, b"\n\n").map_or(rest.len(), |end| end + 1);
+            let (lines, behind) = rest.split_at(end);
+            rest = behind.get(1..).unwrap_or_default();
+            Some(lines)
+        })
     })
+}
+
+/// Returns the numbers, from 0, of the lines that contain one of `texts`.
+fn lines_with(lines: &[u8], texts: &[&str]) -> BTreeSet<usize> {
+    let mut found = BTreeSet::new();
+    for text in texts {
+        let finder = memmem::Finder::new(text);
+        let (mut start, mut number) = (0, 0);
+        while let Some(position) = finder.find(&lines[start..]) {
+            let position = start + position;
+            number += memchr::memchr_iter(b'\n', &lines[start..position]).count();
+            found.insert(number);
+            let end = memchr::memchr(b'\n', &lines[position..]);
+            let Some(end) = end else { break };
+            start = position + end + 1;
+            number += 1;
+        }
+    }
+    found
 }
 
 fn decompress(path: &Path, frame: &[u8]) -> Result<Vec<u8>, RowsError> {
@@ -294,7 +345,10 @@ fn decompress(path: &Path, frame: &[u8]) -> Result<Vec<u8>, RowsError> {
 
 /// Decompresses a frame of at most `limit_bytes`: a manifest may come from a destination that others can write to.
 fn decoded(frame: &[u8], limit_bytes: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
+    // A frame tells its size, which need not be true.
+    let told = zstd_safe::get_frame_content_size(frame).ok().flatten();
+    let told = told.filter(|&size| size <= limit_bytes).unwrap_or_default();
+    let mut bytes = Vec::with_capacity(usize::try_from(told).unwrap_or_default() + 1);
     let decoder = zstd::Decoder::new(frame)?;
     decoder.take(limit_bytes + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > limit_bytes {
@@ -310,6 +364,56 @@ fn decoded(frame: &[u8], limit_bytes: u64) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST_LINE: &[u8] = b"{\"schema\":2,\"run_id\":\"night\"}\n";
+
+    fn frames() -> [Frame; 2] {
+        [("5.4.1", "5.4.2"), ("5.4.3", "5.4.1")].map(|(first, second)| Frame {
+            lines: format!("row {first}\nrow {second}\n").into_bytes(),
+            index: format!("[{first:?}]\n[{second:?}]\n").into_bytes(),
+        })
+    }
+
+    fn found(file: &[u8], texts: &[&str]) -> Vec<(String, usize)> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("builds.jsonl.zst");
+        fs::write(&path, file).unwrap();
+        let rows = RowsFile::open(&path, "night").unwrap();
+        let read = |line: &[u8], number| Ok((String::from_utf8_lossy(line).into_owned(), number));
+        rows.find(texts, read).unwrap()
+    }
+
+    #[test]
+    fn rows_are_found_by_their_lines_in_the_index() {
+        let mut file = Vec::new();
+        let mut writer = FrameWriter::new(&mut file, FIRST_LINE).unwrap();
+        let compressed = frames().map(Frame::compressed);
+        writer.add(compressed.into()).unwrap();
+        writer.finish().unwrap();
+        let row = |release: &str, number| (format!("row {release}"), number);
+        assert_eq!(found(&file, &["5.4.1"]), [row("5.4.1", 2), row("5.4.1", 5)]);
+        assert_eq!(
+            found(&file, &["5.4.3", "4.2"]),
+            [row("5.4.2", 3), row("5.4.3", 4)]
+        );
+        assert_eq!(found(&file, &["row"]), []);
+    }
+
+    #[test]
+    fn an_index_that_is_one_zstd_frame_is_read() {
+        let mut file = compress(FIRST_LINE).unwrap();
+        let mut index = Vec::new();
+        for frame in frames() {
+            file.extend(compress(&frame.lines).unwrap());
+            index.extend(frame.index);
+            index.push(b'\n');
+        }
+        let index = compress(&index).unwrap();
+        file.extend(INDEX_MAGIC);
+        file.extend(u32::try_from(index.len()).unwrap().to_le_bytes());
+        file.extend(index);
+        assert_eq!(found(&file, &["5.4.3"]), [("row 5.4.3".to_owned(), 4)]);
+    }
 
     #[test]
     fn a_frame_larger_than_its_limit_is_refused() {
