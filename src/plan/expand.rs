@@ -102,17 +102,23 @@ pub fn expand(
 /// Assigns the loader's names to all kernels of a plan, and returns warnings about suspect kernels. One pass does both,
 /// because reading the kernels of a large lock from memory takes longer than processing them.
 fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
-    // Builds of one kernel are neighbours.
+    // Builds of one kernel are neighbours. If they come from several matrices, they may not share the `Kernel`.
     let kernels: Vec<&Arc<Kernel>> = builds
-        .par_chunk_by(Build::is_of_same_kernel)
+        .par_chunk_by(Build::shares_kernel)
         .map(|builds| &builds[0].kernel)
         .collect();
-    let parts: Vec<(Vec<_>, Doubts<'_>, BTreeSet<&TargetId>)> = kernels
-        .par_chunks(LOOKED_AT_ONCE)
-        .map(|kernels| {
+    let parts: Vec<(Vec<_>, Doubts<'_>, BTreeSet<&TargetId>)> = (0..kernels.len())
+        .into_par_iter()
+        .step_by(LOOKED_AT_ONCE)
+        .map(|start| {
             let (mut claims, mut doubts) = (Vec::new(), Doubts::default());
             let mut unasked = BTreeSet::new();
-            for kernel in kernels {
+            let mut last = start.checked_sub(1).map(|before| kernels[before]);
+            for &kernel in kernels[start..].iter().take(LOOKED_AT_ONCE) {
+                let is_same = |last: &Arc<Kernel>| last.identity() == kernel.identity();
+                if last.replace(kernel).is_some_and(is_same) {
+                    continue;
+                }
                 let rules = Rules::of(kernel);
                 let asked = AskedNames::by(rules.own, kernel);
                 doubts.add(kernel, rules, &asked);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use foldhash::fast::FixedState;
 use rayon::prelude::*;
+use smallvec::SmallVec;
 
 use super::Build;
 use crate::driver::{Artifact, DriverVersion};
@@ -114,10 +115,10 @@ impl Names {
     /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order.
     /// `unasked` are the targets with a kernel that no host requests by its own name. `builds` are those of the plan,
     /// sorted by kernel.
-    pub(super) fn of(
+    pub(super) fn of<'a>(
         builds: &[Build],
-        kernels: &[&Arc<Kernel>],
-        mut claims: Vec<Claim<'_>>,
+        kernels: &[&'a Arc<Kernel>],
+        mut claims: Vec<Claim<'a>>,
         unasked: BTreeSet<TargetId>,
     ) -> Self {
         let own = own_names(kernels, &claims);
@@ -127,23 +128,19 @@ impl Names {
             .collect();
         let mut named: Vec<Named> = Vec::with_capacity(claims.len());
         let mut exceptions: Vec<Exception> = Vec::new();
-        let owner_of = |claims: &[Claim<'_>]| {
-            let is_owned = own.binary_search(&claims[0].hash).is_ok();
-            is_owned.then(|| owner_of(&claims[0], kernels)).flatten()
-        };
         // In parts, because collecting all at once would hold them in memory twice.
         for some in groups.chunks(DECIDED_AT_ONCE) {
-            named.par_extend(some.par_iter().flat_map_iter(|claims| {
-                let winner = owner_of(claims).unwrap_or_else(|| best_of(claims.iter()));
-                decided(claims, winner)
-            }));
-            exceptions.par_extend(some.par_iter().flat_map_iter(|claims| {
-                let owner = owner_of(claims);
-                let has_rivals = owner.is_some() || claims.len() > 1;
-                let winner = has_rivals.then(|| owner.unwrap_or_else(|| best_of(claims.iter())));
-                winner
-                    .map(|winner| exceptions_of(claims, winner, builds))
-                    .unwrap_or_default()
+            let some = some.par_iter();
+            named.par_extend(
+                some.clone()
+                    .flat_map_iter(|claims| decided(claims, winner_of(claims, kernels, &own))),
+            );
+            exceptions.par_extend(some.flat_map_iter(|claims| {
+                let winner = winner_of(claims, kernels, &own);
+                if claims.iter().all(|claim| Arc::ptr_eq(claim.kernel, winner)) {
+                    return Vec::new();
+                }
+                exceptions_of(claims, winner, builds)
             }));
         }
         named.par_sort_unstable_by_key(|one| one.hash);
@@ -211,7 +208,7 @@ fn decided<'a>(
     winner: &'a Arc<Kernel>,
 ) -> impl Iterator<Item = Named> + 'a {
     let claims = claims.iter();
-    let others: Vec<&Arc<Kernel>> = claims.clone().map(|claim| claim.kernel).collect();
+    let others: SmallVec<[&Arc<Kernel>; 2]> = claims.clone().map(|claim| claim.kernel).collect();
     claims.map(move |claim| claim.named(winner, &others))
 }
 
@@ -277,6 +274,18 @@ fn hash((target, release, version, architecture): Identity<'_>) -> u64 {
     FixedState::default().hash_one((texts, architecture))
 }
 
+/// Returns the kernel that gets a name: the one whose own name it is, otherwise the best of those that claim it. `own`
+/// are the hashes of own names; see [`own_names`].
+fn winner_of<'a>(
+    claims: &[Claim<'a>],
+    kernels: &[&'a Arc<Kernel>],
+    own: &[u64],
+) -> &'a Arc<Kernel> {
+    let is_owned = own.binary_search(&claims[0].hash).is_ok();
+    let owner = is_owned.then(|| owner_of(&claims[0], kernels)).flatten();
+    owner.unwrap_or_else(|| best_of(claims.iter()))
+}
+
 /// Returns the kernel whose own name is claimed; `kernels` must be sorted.
 fn owner_of<'a>(claim: &Claim<'_>, kernels: &[&'a Arc<Kernel>]) -> Option<&'a Arc<Kernel>> {
     let LoaderName {
@@ -296,7 +305,11 @@ fn best_of<'a, 'b: 'a>(claims: impl IntoIterator<Item = &'a Claim<'b>>) -> &'b A
         let target = target::find(&claim.kernel.target);
         target.is_some_and(|target| target.has_exact_loader_name(claim.kernel))
     };
-    let claims: Vec<&Claim<'_>> = claims.into_iter().collect();
+    let claims: SmallVec<[&Claim<'_>; 2]> = claims.into_iter().collect();
+    // Most names are claimed once.
+    if let [only] = claims[..] {
+        return only.kernel;
+    }
     let exact = claims.iter().copied().find(is_exact);
     exact.unwrap_or(claims[0]).kernel
 }

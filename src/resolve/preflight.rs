@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
+
 use super::sources::Sources;
 use crate::diagnostic::{Diagnostic, Place};
 use crate::driver::{Driver, DriverLocation};
@@ -22,7 +24,7 @@ pub(crate) fn check_plan(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
 }
 
 fn check_drivers(sources: &Sources, plan: &Plan) -> Vec<Diagnostic> {
-    let mut seen: HashSet<*const Driver> = HashSet::new();
+    let mut seen: HashSet<*const Driver, RandomState> = HashSet::default();
     let mut faults = Vec::new();
     for build in &plan.builds {
         if !seen.insert(Arc::as_ptr(&build.driver)) {

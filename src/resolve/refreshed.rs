@@ -254,10 +254,11 @@ pub(crate) fn empty_entries(matrix: &Matrix, lock: &Lock) -> Vec<(String, Diagno
     let there = lock
         .kernels
         .par_iter()
-        .filter(|locked| locked.is_buildable(literal.contains(&*locked.label)))
-        .map(|locked| &*locked.label)
-        .fold(BTreeSet::new, |mut labels: BTreeSet<&str>, label| {
-            labels.insert(label);
+        .fold(BTreeSet::new, |mut labels: BTreeSet<&str>, locked| {
+            let label = &*locked.label;
+            if !labels.contains(label) && locked.is_buildable(literal.contains(label)) {
+                labels.insert(label);
+            }
             labels
         })
         .reduce(BTreeSet::new, |left, right| &left | &right);

@@ -44,7 +44,7 @@ impl Lock {
                 let mut kernels = Vec::with_capacity(memchr_iter(b'\n', bytes).count() + 1);
                 let mut values = Values::default();
                 let text = LockText { path, text };
-                for line in text.text.lines() {
+                for line in lines(text.text) {
                     let kernel = read_line(&text, 1, line, &head, &mut values).ok()?;
                     // The order is checked here, while the kernels are in the processor's cache. A later check of a
                     // large lock would be slow.
@@ -124,6 +124,19 @@ impl Lock {
 
 fn follows(last: &LockedKernel, next: &LockedKernel) -> bool {
     last.key() < next.key()
+}
+
+/// Returns the lines of a text, like `str::lines` but faster. A line end in the style of Windows stays: JSON has white
+/// space there.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    let last = (!text.is_empty() && !text.ends_with('\n')).then_some(text.len());
+    let ends = memchr_iter(b'\n', text.as_bytes()).chain(last);
+    let mut start = 0;
+    ends.map(move |end| {
+        let line = &text[start..end];
+        start = end + 1;
+        line
+    })
 }
 
 fn room_for_part() -> Vec<u8> {

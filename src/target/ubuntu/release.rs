@@ -29,7 +29,15 @@ impl<'a> Release<'a> {
         let (version, rest) = release.split_once('-')?;
         let is_number =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        if version.split('.').count() != 3 || !version.split('.').all(is_number) {
+        let mut numbers = version.split('.');
+        if numbers
+            .by_ref()
+            .take(3)
+            .filter(|part| is_number(part))
+            .count()
+            != 3
+            || numbers.next().is_some()
+        {
             return None;
         }
         let end = rest
@@ -52,12 +60,9 @@ impl<'a> Release<'a> {
         // A flavour starts with a letter. `amd64` ends Debian's releases, and `x86_64` those of rpm packages.
         let is_flavour = suffix.is_empty() && rest.is_empty()
             || suffix.starts_with(|first: char| first.is_ascii_lowercase());
-        let is_foreign = ["amd64", "arm64", "pve", "default"].iter().any(|word| {
-            suffix
-                .trim_end_matches('+')
-                .split('-')
-                .any(|part| part == *word)
-        }) || suffix.ends_with("x86_64")
+        let mut words = suffix.trim_end_matches('+').split('-');
+        let is_foreign = words.any(|word| matches!(word, "amd64" | "arm64" | "pve" | "default"))
+            || suffix.ends_with("x86_64")
             || suffix.ends_with("aarch64");
         (is_flavour && !is_foreign).then_some(Self {
             version,
