@@ -12,7 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use super::index;
 use super::listing::children;
-use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
+use super::outcome::{KeptOutcome, Outcome, StepResult};
+use super::outcomes::Outcomes;
 use super::used::LatelyUsed;
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};

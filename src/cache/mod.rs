@@ -8,9 +8,11 @@ mod clean;
 mod index;
 mod listing;
 mod outcome;
+mod outcomes;
 mod used;
 mod verify;
 
 pub use clean::{CacheSizes, CleanLimits, Cleaned, clean, sizes};
-pub use outcome::{ArtifactFacts, FAILURE_RULES, Outcome, Outcomes, StepResult, TreeRole};
+pub use outcome::{ArtifactFacts, FAILURE_RULES, Outcome, StepResult, TreeRole};
+pub use outcomes::Outcomes;
 pub use verify::{Defect, verify};

@@ -8,7 +8,8 @@ use rayon::prelude::*;
 
 use super::clean::contents;
 use super::listing::children;
-use super::outcome::{KeptOutcome, Outcome, Outcomes, StepResult};
+use super::outcome::{KeptOutcome, Outcome, StepResult};
+use super::outcomes::Outcomes;
 use crate::digest::Sha256;
 use crate::fs::{self, FileError};
 use crate::store::{SharedFile, Store};

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::format::{COARSE_STEP, FINE_STEP, FOOTER_BYTES, STAMP_BYTES};
 use super::*;
-use crate::cache::outcome::tests::outcome_of;
+use crate::cache::outcomes::tests::outcome_of;
 use crate::cache::{Outcome, Outcomes, StepResult};
 use crate::digest::KeyBuilder;
 use crate::fs;

@@ -1,4 +1,8 @@
+use std::time::Duration;
+
 use super::*;
+use crate::cache::{FAILURE_RULES, StepResult};
+use crate::failure::Failure;
 
 fn outcome(passed: bool) -> Outcome {
     outcome_of(
