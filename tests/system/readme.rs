@@ -78,6 +78,9 @@ fn the_example_of_the_readme_works() {
                 .map(str::to_owned),
             ),
             "why" => words[1].clone_from(&kernel.release),
+            // Debian has a package of its kernel; the other kernel would have to be compiled.
+            "prove" => words
+                .extend(["--kernel", &kernel.release, "--executor", "docker"].map(str::to_owned)),
             "diff" => {
                 let yesterday = folder.join("yesterday/out");
                 std::fs::create_dir_all(&yesterday).unwrap();
@@ -111,6 +114,7 @@ fn the_example_of_the_readme_works() {
             }
             "why" => assert!(text.contains("built"), "{text}"),
             "diff" => assert!(text.contains("nothing changed"), "{text}"),
+            "prove" => assert!(text.contains("1 loaded, 0 refused, 0 not proven"), "{text}"),
             "verify" => assert!(text.contains("all files match the manifest"), "{text}"),
             other => {
                 panic!("the README contains a command that this test does not support: {other}")
@@ -120,6 +124,8 @@ fn the_example_of_the_readme_works() {
     }
     assert_eq!(
         asked,
-        ["plan", "run", "run", "report", "why", "diff", "verify"]
+        [
+            "plan", "run", "run", "report", "why", "diff", "verify", "prove"
+        ]
     );
 }
