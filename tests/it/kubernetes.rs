@@ -3,6 +3,7 @@
 
 mod api;
 
+use std::path::Path;
 use std::time::Duration;
 
 use assert_cmd::Command;
@@ -468,7 +469,7 @@ fn a_missing_or_broken_kubeconfig_is_bad_input() {
     let broken = folder.path().join("broken");
     driverkit_matrix::fs::write(&broken, "clusters: [").unwrap();
     let missing = folder.path().join("missing");
-    for (kubeconfig, said) in [(&missing, "No such file"), (&broken, "cannot be used")] {
+    let refused = |kubeconfig: &Path, said: &str| {
         let output = Command::new(env!("CARGO_BIN_EXE_driverkit-matrix"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .arg("run")
@@ -476,7 +477,7 @@ fn a_missing_or_broken_kubeconfig_is_bad_input() {
             .arg("--cache")
             .arg(folder.path().join("cache"))
             .arg("--out")
-            .arg(folder.path().join("out"))
+            .arg(kubeconfig.with_extension("out"))
             .args(["--executor", "kubernetes", "--kubeconfig"])
             .arg(kubeconfig)
             .output()
@@ -485,7 +486,12 @@ fn a_missing_or_broken_kubeconfig_is_bad_input() {
         assert_eq!(output.status.code(), Some(2), "{text}");
         assert!(text.contains(said), "{text}");
         assert!(text.contains(&kubeconfig.display().to_string()), "{text}");
-    }
+    };
+    // Packages that cannot be downloaded are tried for some seconds.
+    std::thread::scope(|scope| {
+        scope.spawn(|| refused(&missing, "No such file"));
+        scope.spawn(|| refused(&broken, "cannot be used"));
+    });
 }
 
 #[test]

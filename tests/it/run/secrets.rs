@@ -149,50 +149,58 @@ fn driverkit<'a>(command: &'a str, words: &[&'a str]) -> Vec<&'a str> {
     [&[command], &DRIVERKIT[..], words].concat()
 }
 
+/// Passes this password to each flag and variable that takes a URL or the name of an image.
+fn refuse_password(grid: &Grid, password: &str) {
+    let run = |flag: &str, value: String| {
+        let words = ["run", "matrix.toml", "--executor", "fake"];
+        refused(grid, &[&words[..], &[flag, &value]].concat(), &[]);
+    };
+    let rest = format!("user:{password}@host/a?token={SECRET}");
+    run("--docker-host", format!("ftp://{rest}"));
+    run("--docker-host", format!("user:{password}@host"));
+    run("--mirror", format!("ftp://{rest}"));
+    run("--mirror", format!("none=http://user:{password}@host/a"));
+    run("--builderrepo", format!("user:{password}@reg/x"));
+    run("--builderimage", format!("user:{password}@reg/x"));
+    for command in ["docker", "local"] {
+        for (key, value) in [
+            ("proxy", format!("user:{password}@h:1")),
+            ("proxy", format!("ftp://user:{password}@h:1")),
+            ("kernelurls", format!("ftp://{rest}")),
+        ] {
+            let flag = format!("--{key}");
+            refused(grid, &driverkit(command, &[&flag, &value]), &[]);
+        }
+        let url = format!("ftp://{rest}");
+        refused(
+            grid,
+            &driverkit(command, &[]),
+            &[("DRIVERKIT_KERNELURLS", &url)],
+        );
+    }
+    for value in [format!("user:{password}@reg/x"), format!("http://{rest}")] {
+        for key in ["builderrepo", "builderimage"] {
+            let flag = format!("--{key}");
+            refused(grid, &driverkit("docker", &[&flag, &value]), &[]);
+            let variable = format!("DRIVERKIT_{}", key.to_uppercase());
+            refused(grid, &driverkit("docker", &[]), &[(&variable, &value)]);
+        }
+    }
+    let host = format!("user:{password}@h");
+    let variables = [("DOCKER_HOST", &*host)];
+    let code = exit_code(grid, &driverkit("docker", &[]), &variables);
+    assert_ne!(code, Some(0));
+}
+
 #[test]
 fn no_secret_of_an_invalid_flag_is_printed() {
     let grid = Grid::new();
-    for password in PASSWORDS {
-        let run = |flag: &str, value: String| {
-            let words = ["run", "matrix.toml", "--executor", "fake"];
-            refused(&grid, &[&words[..], &[flag, &value]].concat(), &[]);
-        };
-        let rest = format!("user:{password}@host/a?token={SECRET}");
-        run("--docker-host", format!("ftp://{rest}"));
-        run("--docker-host", format!("user:{password}@host"));
-        run("--mirror", format!("ftp://{rest}"));
-        run("--mirror", format!("none=http://user:{password}@host/a"));
-        run("--builderrepo", format!("user:{password}@reg/x"));
-        run("--builderimage", format!("user:{password}@reg/x"));
-        for command in ["docker", "local"] {
-            for (key, value) in [
-                ("proxy", format!("user:{password}@h:1")),
-                ("proxy", format!("ftp://user:{password}@h:1")),
-                ("kernelurls", format!("ftp://{rest}")),
-            ] {
-                let flag = format!("--{key}");
-                refused(&grid, &driverkit(command, &[&flag, &value]), &[]);
-            }
-            let url = format!("ftp://{rest}");
-            refused(
-                &grid,
-                &driverkit(command, &[]),
-                &[("DRIVERKIT_KERNELURLS", &url)],
-            );
+    // A connection that fails is tried for some seconds.
+    std::thread::scope(|scope| {
+        for password in PASSWORDS {
+            scope.spawn(|| refuse_password(&grid, password));
         }
-        for value in [format!("user:{password}@reg/x"), format!("http://{rest}")] {
-            for key in ["builderrepo", "builderimage"] {
-                let flag = format!("--{key}");
-                refused(&grid, &driverkit("docker", &[&flag, &value]), &[]);
-                let variable = format!("DRIVERKIT_{}", key.to_uppercase());
-                refused(&grid, &driverkit("docker", &[]), &[(&variable, &value)]);
-            }
-        }
-        let host = format!("user:{password}@h");
-        let variables = [("DOCKER_HOST", &*host)];
-        let code = exit_code(&grid, &driverkit("docker", &[]), &variables);
-        assert_ne!(code, Some(0));
-    }
+    });
     for words in [["--env", SECRET], ["--env", "s3cret=="]] {
         refused(&grid, &driverkit("local", &words), &[]);
     }
