@@ -41,8 +41,8 @@ enum Fit {
 }
 
 impl<'a> Query<'a> {
-    /// Returns the texts of which each row that the query names contains one. The row of an exclusion has the release
-    /// and the target of a build's name, but not the whole name.
+    /// Returns texts. The line in the index of each row that the query names contains at least one of them. The line of
+    /// an exclusion has the release and the target of a build's name, but not the whole name.
     pub fn texts(self) -> Vec<&'a str> {
         let kernel = self.0.rsplit('/').next().unwrap_or_default();
         let is_target = |text: &str| text.starts_with(|first: char| first.is_ascii_alphabetic());
@@ -98,7 +98,7 @@ impl<'a> Query<'a> {
 }
 
 /// Returns a paragraph for each build and exclusion in the manifests of a night that matches the query, or for the
-/// kernels in locks if nothing matches. The manifests only need the rows that contain one of [`Query::texts`]. Builds
+/// kernels in locks if nothing matches. The manifests only need the rows found by [`Query::texts`]. Builds
 /// and kernels that the query names in part are described only if it names none exactly.
 pub fn why(night: &[Manifest], query: Query<'_>, locked: &[LockedFacts]) -> Vec<String> {
     let builds = || night.iter().flat_map(|shard| &shard.builds);

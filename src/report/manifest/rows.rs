@@ -4,6 +4,7 @@
 //! (`DuckDB`, pandas) find the same types in every file. Each further line is a build or an exclusion. Toolchains,
 //! which many builds share, are in `run.json`; rows refer to them by position.
 
+mod compressed;
 mod frames;
 mod index;
 mod outcome;
@@ -176,8 +177,8 @@ fn push(manifest: &mut Manifest, row: Row) {
     }
 }
 
-/// Reads the facts of a run and the rows whose index has one of `texts`: a part of the name of a build or a kernel. `path` is a `run.json`, or a `manifest.json`,
-/// which is read as a whole.
+/// Reads the facts of a run, and the rows whose lines in the index contain one of `texts`. The index also has statuses
+/// and errors, so callers must check the rows. `path` is a `run.json`, or a `manifest.json`, which is read as a whole.
 pub fn find_rows(path: &Path, texts: &[&str]) -> Result<Manifest, ManifestError> {
     let bytes = crate::fs::read(path)?;
     let is_of_rows = path.file_name().is_some_and(|name| name == RUN_FILE);

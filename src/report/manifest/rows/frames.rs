@@ -5,23 +5,17 @@
 //! and comparing nights without reading the rows, and shows that the file is complete.
 
 use std::collections::BTreeSet;
-use std::io::{self, Read as _, Write};
+use std::io::{self, Write};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memchr::memmem;
 use rayon::prelude::*;
 use serde::Deserialize;
-use zstd::zstd_safe;
 
+use super::compressed::{FRAME_BYTES, compress, decoded, with_limits, zstd_frames};
 use crate::fs::{self, FileError};
 use crate::report::SCHEMA;
-
-/// A fast level that is small enough: digests do not compress at any level.
-const LEVEL: i32 = 3;
-
-/// The maximum size of a decompressed frame in bytes: files of early versions have all rows in one.
-const FRAME_BYTES: u64 = 512 << 20;
 
 /// The first bytes of the index: a magic number that zstd reserves for skippable frames.
 const INDEX_MAGIC: [u8; 4] = [0x5e, 0x2a, 0x4d, 0x18];
@@ -116,6 +110,10 @@ impl<W: Write> FrameWriter<W> {
 
     /// Writes the index.
     pub(super) fn finish(mut self) -> io::Result<()> {
+        if self.index.is_empty() {
+            // Earlier versions expect a zstd frame.
+            self.index = compress(b"")?;
+        }
         let length = u32::try_from(self.index.len()).map_err(io::Error::other)?;
         self.writer.write_all(&INDEX_MAGIC)?;
         self.writer.write_all(&length.to_le_bytes())?;
@@ -141,12 +139,6 @@ pub(super) struct Compressed {
     index: Vec<u8>,
 }
 
-fn compress(bytes: &[u8]) -> io::Result<Vec<u8>> {
-    let mut compressor = zstd::bulk::Compressor::new(LEVEL)?;
-    compressor.include_checksum(true)?;
-    compressor.compress(bytes)
-}
-
 /// The fields of the first line that are checked.
 #[derive(Deserialize)]
 struct Header {
@@ -160,7 +152,8 @@ pub(super) struct RowsFile {
     bytes: Vec<u8>,
     /// The frames after the first, each with the number of its first line.
     frames: Vec<(Range<usize>, usize)>,
-    /// A line for each row, with an empty line after those of each frame. Each text has the lines of one or more frames.
+    /// A line for each row, with an empty line after those of each frame. Each text has the lines of one or more
+    /// frames.
     index: Vec<Vec<u8>>,
     /// True if these lines are rows of this version's index.
     has_index_rows: bool,
@@ -175,7 +168,7 @@ impl RowsFile {
         };
         let mut ranges = zstd_frames(&bytes).ok_or_else(cut_off)?;
         let first = ranges.first().cloned().ok_or_else(cut_off)?;
-        let first_line = decompress(path, &bytes[first])?;
+        let first_line = decompress(path, &bytes[first], FRAME_BYTES)?;
         let Ok(header) = serde_json::from_slice::<Header>(&first_line) else {
             return Err(RowsError::NoSchema {
                 path: path.to_owned(),
@@ -201,11 +194,12 @@ impl RowsFile {
         if !has_index_rows && !head.starts_with(&NAMES_MAGIC) {
             return Err(cut_off());
         }
-        // Earlier versions wrote the whole index as one zstd frame.
-        let frames_of_index = zstd_frames(index).ok_or_else(cut_off)?;
+        let frames_of_index = zstd_frames(index)
+            .and_then(|frames| with_limits(index, frames, FRAME_BYTES))
+            .ok_or_else(cut_off)?;
         let index: Vec<Vec<u8>> = frames_of_index
             .into_par_iter()
-            .map(|range| decompress(path, &index[range]))
+            .map(|(range, limit_bytes)| decompress(path, &index[range], limit_bytes))
             .collect::<Result<_, _>>()?;
         let counts: Vec<usize> = frames_of(&index)
             .map(|lines| memchr::memchr_iter(b'\n', lines).count())
@@ -274,8 +268,16 @@ impl RowsFile {
                 }
                 self.read_frame(frame, |lines, first| {
                     let lines = lines.split(|&byte| byte == b'\n').enumerate();
-                    let wanted = lines.filter(|(row, _)| rows.contains(row));
-                    wanted.map(|(row, line)| read(line, first + row)).collect()
+                    let wanted = lines.filter(|(row, line)| rows.contains(row) && !line.is_empty());
+                    let wanted: Vec<T> = wanted
+                        .map(|(row, line)| read(line, first + row))
+                        .collect::<Result<_, _>>()?;
+                    if wanted.len() < rows.len() {
+                        return Err(RowsError::CutOff {
+                            path: self.path.clone(),
+                        });
+                    }
+                    Ok(wanted)
                 })
             })
             .collect();
@@ -287,21 +289,9 @@ impl RowsFile {
         (range, first): &(Range<usize>, usize),
         read: impl Fn(&[u8], usize) -> Result<T, RowsError>,
     ) -> Result<T, RowsError> {
-        let lines = decompress(&self.path, &self.bytes[range.clone()])?;
+        let lines = decompress(&self.path, &self.bytes[range.clone()], FRAME_BYTES)?;
         read(&lines, *first)
     }
-}
-
-/// Returns the ranges of consecutive zstd frames; `None` if the last one is cut off.
-fn zstd_frames(bytes: &[u8]) -> Option<Vec<Range<usize>>> {
-    let mut ranges = Vec::new();
-    let mut start = 0;
-    while start < bytes.len() {
-        let end = start + zstd_safe::find_frame_compressed_size(&bytes[start..]).ok()?;
-        ranges.push(start..end);
-        start = end;
-    }
-    Some(ranges)
 }
 
 /// Returns the lines of the index for each frame.
@@ -326,7 +316,9 @@ fn lines_with(lines: &[u8], texts: &[&str]) -> BTreeSet<usize> {
     for text in texts {
         let finder = memmem::Finder::new(text);
         let (mut start, mut number) = (0, 0);
-        while let Some(position) = finder.find(&lines[start..]) {
+        while start < lines.len()
+            && let Some(position) = finder.find(&lines[start..])
+        {
             let position = start + position;
             number += memchr::memchr_iter(b'\n', &lines[start..position]).count();
             found.insert(number);
@@ -339,88 +331,9 @@ fn lines_with(lines: &[u8], texts: &[&str]) -> BTreeSet<usize> {
     found
 }
 
-fn decompress(path: &Path, frame: &[u8]) -> Result<Vec<u8>, RowsError> {
-    decoded(frame, FRAME_BYTES).map_err(|error| FileError::of("read", path)(error).into())
-}
-
-/// Decompresses a frame of at most `limit_bytes`: a manifest may come from a destination that others can write to.
-fn decoded(frame: &[u8], limit_bytes: u64) -> io::Result<Vec<u8>> {
-    // A frame tells its size, which need not be true.
-    let told = zstd_safe::get_frame_content_size(frame).ok().flatten();
-    let told = told.filter(|&size| size <= limit_bytes).unwrap_or_default();
-    let mut bytes = Vec::with_capacity(usize::try_from(told).unwrap_or_default() + 1);
-    let decoder = zstd::Decoder::new(frame)?;
-    decoder.take(limit_bytes + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit_bytes {
-        let message = format!(
-            "a frame is larger than {} MiB when decompressed",
-            limit_bytes >> 20
-        );
-        return Err(io::Error::other(message));
-    }
-    Ok(bytes)
+fn decompress(path: &Path, frame: &[u8], limit_bytes: u64) -> Result<Vec<u8>, RowsError> {
+    decoded(frame, limit_bytes).map_err(|error| FileError::of("read", path)(error).into())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const FIRST_LINE: &[u8] = b"{\"schema\":2,\"run_id\":\"night\"}\n";
-
-    fn frames() -> [Frame; 2] {
-        [("5.4.1", "5.4.2"), ("5.4.3", "5.4.1")].map(|(first, second)| Frame {
-            lines: format!("row {first}\nrow {second}\n").into_bytes(),
-            index: format!("[{first:?}]\n[{second:?}]\n").into_bytes(),
-        })
-    }
-
-    fn found(file: &[u8], texts: &[&str]) -> Vec<(String, usize)> {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("builds.jsonl.zst");
-        fs::write(&path, file).unwrap();
-        let rows = RowsFile::open(&path, "night").unwrap();
-        let read = |line: &[u8], number| Ok((String::from_utf8_lossy(line).into_owned(), number));
-        rows.find(texts, read).unwrap()
-    }
-
-    #[test]
-    fn rows_are_found_by_their_lines_in_the_index() {
-        let mut file = Vec::new();
-        let mut writer = FrameWriter::new(&mut file, FIRST_LINE).unwrap();
-        let compressed = frames().map(Frame::compressed);
-        writer.add(compressed.into()).unwrap();
-        writer.finish().unwrap();
-        let row = |release: &str, number| (format!("row {release}"), number);
-        assert_eq!(found(&file, &["5.4.1"]), [row("5.4.1", 2), row("5.4.1", 5)]);
-        assert_eq!(
-            found(&file, &["5.4.3", "4.2"]),
-            [row("5.4.2", 3), row("5.4.3", 4)]
-        );
-        assert_eq!(found(&file, &["row"]), []);
-    }
-
-    #[test]
-    fn an_index_that_is_one_zstd_frame_is_read() {
-        let mut file = compress(FIRST_LINE).unwrap();
-        let mut index = Vec::new();
-        for frame in frames() {
-            file.extend(compress(&frame.lines).unwrap());
-            index.extend(frame.index);
-            index.push(b'\n');
-        }
-        let index = compress(&index).unwrap();
-        file.extend(INDEX_MAGIC);
-        file.extend(u32::try_from(index.len()).unwrap().to_le_bytes());
-        file.extend(index);
-        assert_eq!(found(&file, &["5.4.3"]), [("row 5.4.3".to_owned(), 4)]);
-    }
-
-    #[test]
-    fn a_frame_larger_than_its_limit_is_refused() {
-        let bomb = zstd::encode_all(&vec![0; 3 << 20][..], 3).unwrap();
-        assert!(bomb.len() < 1 << 10);
-        assert_eq!(decoded(&bomb, 3 << 20).unwrap().len(), 3 << 20);
-        let error = decoded(&bomb, 2 << 20).unwrap_err().to_string();
-        assert_eq!(error, "a frame is larger than 2 MiB when decompressed");
-    }
-}
+mod tests;
