@@ -117,6 +117,7 @@ fn look_at_kernels(builds: &[Build]) -> (Names, Vec<Diagnostic>) {
             for &kernel in kernels[start..].iter().take(LOOKED_AT_ONCE) {
                 let is_same = |last: &Arc<Kernel>| last.identity() == kernel.identity();
                 if last.replace(kernel).is_some_and(is_same) {
+                    // The same kernel from another matrix.
                     continue;
                 }
                 let rules = Rules::of(kernel);

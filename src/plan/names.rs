@@ -112,7 +112,8 @@ impl<'a> Claim<'a> {
 }
 
 impl Names {
-    /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order.
+    /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order. A
+    /// kernel that several matrices name may be there several times.
     /// `unasked` are the targets with a kernel that no host requests by its own name. `builds` are those of the plan,
     /// sorted by kernel.
     pub(super) fn of<'a>(

@@ -487,7 +487,7 @@ fn a_missing_or_broken_kubeconfig_is_bad_input() {
         assert!(text.contains(said), "{text}");
         assert!(text.contains(&kubeconfig.display().to_string()), "{text}");
     };
-    // Packages that cannot be downloaded are tried for some seconds.
+    // The program repeats a failed download for some seconds.
     std::thread::scope(|scope| {
         scope.spawn(|| refused(&missing, "No such file"));
         scope.spawn(|| refused(&broken, "cannot be used"));

@@ -149,7 +149,8 @@ fn driverkit<'a>(command: &'a str, words: &[&'a str]) -> Vec<&'a str> {
     [&[command], &DRIVERKIT[..], words].concat()
 }
 
-/// Passes this password to each flag and variable that takes a URL or the name of an image.
+/// Passes this password to each flag and variable that takes a URL or the name of an image, and checks that the command
+/// fails and does not print it.
 fn refuse_password(grid: &Grid, password: &str) {
     let run = |flag: &str, value: String| {
         let words = ["run", "matrix.toml", "--executor", "fake"];
@@ -195,7 +196,7 @@ fn refuse_password(grid: &Grid, password: &str) {
 #[test]
 fn no_secret_of_an_invalid_flag_is_printed() {
     let grid = Grid::new();
-    // A connection that fails is tried for some seconds.
+    // The program repeats a failed connection for some seconds.
     std::thread::scope(|scope| {
         for password in PASSWORDS {
             scope.spawn(|| refuse_password(&grid, password));
