@@ -14,6 +14,7 @@ cd "$(dirname "$0")/.."
 prepare_machine --tests
 build_program release
 prepare_images
+prepare_images proof
 prepare_drivers
 
 out=target/prove

@@ -8,6 +8,7 @@ cd "$(dirname "$0")/.."
 prepare_machine --tests
 build_program debug
 prepare_images
+prepare_images proof
 prepare_drivers
 prepare_kernel_source
 

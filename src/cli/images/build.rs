@@ -22,7 +22,7 @@ use crate::text::size;
 
 #[derive(Debug, Args)]
 pub(super) struct BuildArguments {
-    /// The images to build [default: all that run on this machine]
+    /// The images to build [default: all with compilers that run on this machine]
     #[arg(value_name = "NAME")]
     pub(super) names: Vec<String>,
     /// Rebuild also images that are up to date, with the latest packages
