@@ -29,7 +29,7 @@ build_program() {
     program=target/$1/driverkit-matrix
 }
 
-# Builds the named builder images, or all images of images/ with compilers without arguments.
+# Builds the named builder images; without arguments, all images of images/ that have compilers.
 prepare_images() {
     step "Builder images"
     "$program" images build "$@"

@@ -112,10 +112,9 @@ impl<'a> Claim<'a> {
 }
 
 impl Names {
-    /// Assigns the names of all kernels of a plan. `kernels` must be sorted, and the claims must be in their order. A
-    /// kernel that several matrices name may be there several times.
-    /// `unasked` are the targets with a kernel that no host requests by its own name. `builds` are those of the plan,
-    /// sorted by kernel.
+    /// Assigns the names of all kernels of a plan. `kernels` must be sorted and may contain a kernel several times, if
+    /// several matrices name it; the claims must be in their order. `unasked` are the targets with a kernel that no host
+    /// requests by its own name. `builds` are those of the plan, sorted by kernel.
     pub(super) fn of<'a>(
         builds: &[Build],
         kernels: &[&'a Arc<Kernel>],
@@ -275,8 +274,8 @@ fn hash((target, release, version, architecture): Identity<'_>) -> u64 {
     FixedState::default().hash_one((texts, architecture))
 }
 
-/// Returns the kernel that gets a name: the one whose own name it is, otherwise the best of those that claim it. `own`
-/// are the hashes of own names; see [`own_names`].
+/// Returns the kernel that gets a claimed name. This is the kernel with that name in its list, if there is one,
+/// otherwise the best claimant. `own` is the result of [`own_names`].
 fn winner_of<'a>(
     claims: &[Claim<'a>],
     kernels: &[&'a Arc<Kernel>],

@@ -29,15 +29,7 @@ impl<'a> Release<'a> {
         let (version, rest) = release.split_once('-')?;
         let is_number =
             |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-        let mut numbers = version.split('.');
-        if numbers
-            .by_ref()
-            .take(3)
-            .filter(|part| is_number(part))
-            .count()
-            != 3
-            || numbers.next().is_some()
-        {
+        if version.split('.').count() != 3 || !version.split('.').all(is_number) {
             return None;
         }
         let end = rest
